@@ -1,0 +1,146 @@
+# gosuda: build, try, test and measure. `make` alone prints this help.
+#
+# On a machine that has Go, git, make and root, every target works: what else it needs comes from Debian's packages and the Go
+# module proxy, and is kept below .cache/.
+
+SHELL       := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ARGS    ?=
+
+SHIM     := containerd-shim-gosuda-v2
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -tags no_grpc -ldflags "-s -w -X main.version=$(VERSION)"
+E2E      := $(GO) -C e2e
+
+# What we compare with and test on, and where it comes from. A directory's name has its version, so a new version is a new build.
+PEERS             := .cache/peers
+CONTAINERD_VERSION := $(shell awk '$$1 == "github.com/containerd/containerd/v2" { print $$2 }' e2e/peers/containerd/go.mod)
+RUNC_VERSION       := $(shell awk '$$1 == "github.com/opencontainers/runc" { print $$2 }' e2e/peers/runc/go.mod)
+CONTAINERD := $(PEERS)/containerd-$(CONTAINERD_VERSION)
+RUNC       := $(PEERS)/runc-$(RUNC_VERSION)
+
+step = @printf '%s\n' "==> $(1)"
+
+.PHONY: help
+help: ## print this help
+	@echo "gosuda: a containerd runtime that runs OCI containers inside its shim"
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "PREFIX=DIR is where install puts things (/usr/local); ARGS='...' is handed to the demo, the benchmark and the tests."
+
+## building
+
+.PHONY: build build-arm64 install clean FORCE
+build: ## build bin/containerd-shim-gosuda-v2 and its symlink bin/gosudacon
+	@$(BUILD) -o bin/$(SHIM) ./cmd/$(SHIM)
+	@ln -sfn $(SHIM) bin/gosudacon
+
+build-arm64: ## the same for linux/arm64, in bin/arm64
+	@GOOS=linux GOARCH=arm64 $(BUILD) -o bin/arm64/$(SHIM) ./cmd/$(SHIM)
+	@ln -sfn $(SHIM) bin/arm64/gosudacon
+
+install: build ## install the shim and gosudacon into PREFIX/bin
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 bin/$(SHIM) $(DESTDIR)$(PREFIX)/bin/$(SHIM)
+	ln -sfn $(SHIM) $(DESTDIR)$(PREFIX)/bin/gosudacon
+
+clean: ## remove what was built; .cache, with the peers, stays
+	rm -rf bin
+
+## trying and testing
+
+.PHONY: demo test test-unit test-containerd test-legacy test-cgroup2 bench check
+demo: build containerd busybox ## run a container under a private containerd and show what happened
+	@$(E2E) run ./demo $(ARGS)
+
+test: test-unit test-containerd ## unit tests and the containerd tests, on this machine
+
+test-unit: ## the tests of the packages alone
+	$(call step,unit tests)
+	@CGO_ENABLED=0 $(GO) test -tags no_grpc ./...
+
+test-containerd: build containerd busybox ## gosuda under containerd, driven by ctr
+	$(call step,containerd tests ($(CONTAINERD_VERSION)))
+	@$(E2E) test -count=1 -timeout 15m ./containerdtest ./shimdrive ./task $(if $(ARGS),-args $(ARGS))
+
+test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd busybox ## the same under Debian's containerd 1.6 and 1.7
+	$(call step,containerd tests (1.6))
+	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.6 $(ARGS)
+	$(call step,containerd tests (1.7))
+	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.7 $(ARGS)
+
+test-runc: containerd runc busybox # the containerd tests on the runc shim: what differs is in the tests, with the reason
+	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
+
+test-cgroup2: build containerd busybox ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
+	$(call step,cgroup v2 tests)
+	@mkdir -p .cache/cgroup2
+	@$(E2E) test -c -o ../.cache/cgroup2/task.test ./task
+	@e2e/uml/run.sh sh -c 'cd $(CURDIR)/e2e/task && ../../.cache/cgroup2/task.test -test.timeout 20m -events 20 $(ARGS)'
+
+bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
+	@$(E2E) run ./bench $(ARGS)
+
+check: ## format, vet, dependencies and budgets, and the build for arm64
+	$(call step,gofmt)
+	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "gofmt: $$files" >&2; exit 1; }
+	$(call step,vet)
+	@CGO_ENABLED=0 $(GO) vet -tags no_grpc ./...
+	@$(E2E) vet ./...
+	$(call step,dependencies and budgets)
+	@CGO_ENABLED=0 $(GO) test -tags no_grpc .
+	$(call step,arm64)
+	@$(MAKE) build-arm64
+	@CGO_ENABLED=0 GOARCH=arm64 $(GO) vet -tags no_grpc ./...
+
+## peers and tools
+
+.PHONY: peers containerd runc crun busybox
+peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 # everything that tests and benchmarks compare with
+
+containerd: $(CONTAINERD)/containerd-shim-runc-v2
+	@ln -sfn $(notdir $(CONTAINERD)) $(PEERS)/containerd
+
+# Built as upstream releases them: static, stripped, the shim without gRPC.
+$(CONTAINERD)/containerd-shim-runc-v2:
+	$(call step,build containerd and ctr $(CONTAINERD_VERSION): some minutes the first time)
+	@mkdir -p $(CONTAINERD)
+	@cd e2e/peers/containerd && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(CONTAINERD)/ \
+		github.com/containerd/containerd/v2/cmd/containerd github.com/containerd/containerd/v2/cmd/ctr
+	@cd e2e/peers/containerd && CGO_ENABLED=0 $(GO) build -trimpath -tags no_grpc -ldflags "-s -w" -o $(CURDIR)/$(CONTAINERD)/ \
+		github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+
+runc: $(RUNC)/runc
+	@ln -sfn $(notdir $(RUNC)) $(PEERS)/runc
+
+# Static as upstream's release, so that no dynamic loader counts against it.
+$(RUNC)/runc:
+	@e2e/peers/packages.sh libseccomp-dev pkg-config gcc libc6-dev
+	$(call step,build runc $(RUNC_VERSION))
+	@mkdir -p $(RUNC)
+	@cd e2e/peers/runc && CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -tags "seccomp urfave_cli_no_docs netgo osusergo" \
+		-ldflags "-s -w -linkmode external -extldflags -static-pie" -o $(CURDIR)/$(RUNC)/ github.com/opencontainers/runc
+
+crun: $(PEERS)/crun
+$(PEERS)/crun:
+	@e2e/peers/packages.sh patchelf
+	$(call step,unpack crun of Debian sid)
+	@e2e/peers/debian.sh sid $@ crun
+
+$(PEERS)/containerd-1.6:
+	@e2e/peers/packages.sh patchelf
+	$(call step,unpack containerd of Debian 12)
+	@e2e/peers/debian.sh bookworm $@ containerd runc
+
+$(PEERS)/containerd-1.7:
+	@e2e/peers/packages.sh patchelf
+	$(call step,unpack containerd of Debian 13)
+	@e2e/peers/debian.sh trixie $@ containerd runc
+
+busybox:
+	@e2e/peers/packages.sh busybox-static

@@ -1,0 +1,139 @@
+package containerdtest
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// socketDir is where containerd lets shims make their sockets, also a private containerd.
+const socketDir = "/run/containerd/s"
+
+// snapshot is what stood on the machine before a Daemon started.
+type snapshot struct {
+	sockets []string
+	mounts  []string
+}
+
+func takeSnapshot(dir, _ string) snapshot {
+	return snapshot{sockets: names(socketDir), mounts: mountsBelow(dir)}
+}
+
+// newer lists what d and its containers left, and removes what can be removed.
+func (s snapshot) newer(d *Daemon) (left []string) {
+	for _, m := range mountsBelow(d.Dir) {
+		if !slices.Contains(s.mounts, m) {
+			left = append(left, "mount "+m)
+			_ = unix.Unmount(m, unix.MNT_DETACH)
+		}
+	}
+	for _, name := range names(socketDir) {
+		path := filepath.Join(socketDir, name)
+		if !slices.Contains(s.sockets, name) && dead(path) {
+			left = append(left, "socket "+path)
+			_ = os.Remove(path)
+		}
+	}
+	left = append(left, cgroupsOf(d.Namespace)...)
+	for _, pattern := range []string{
+		filepath.Join("/run/containerd/*", d.Namespace, "*"),                        // engines' state, by namespace
+		filepath.Join(d.State(), "io.containerd.runtime.v2.task", d.Namespace, "*"), // bundles
+	} {
+		found, _ := filepath.Glob(pattern)
+		for _, path := range found {
+			left = append(left, "directory "+path)
+			_ = os.RemoveAll(path)
+		}
+	}
+	return left
+}
+
+// OfContainer lists what is left on the machine of one container of d, which was deleted: its bundle, its engine's state, cgroups
+// and mounts.
+func (d *Daemon) OfContainer(id string) (left []string) {
+	for _, pattern := range []string{
+		filepath.Join("/run/containerd/*", d.Namespace, id),
+		filepath.Join(d.State(), "io.containerd.runtime.v2.task", d.Namespace, id),
+		filepath.Join("/sys/fs/cgroup/*", d.Namespace, id),
+		filepath.Join("/sys/fs/cgroup", d.Namespace, id),
+	} {
+		found, _ := filepath.Glob(pattern)
+		left = append(left, found...)
+	}
+	for _, m := range mountsBelow(filepath.Join(d.State(), "io.containerd.runtime.v2.task", d.Namespace, id)) {
+		left = append(left, "mount "+m)
+	}
+	return left
+}
+
+// cgroupsOf lists the cgroups below the one named after the namespace, in every hierarchy, and removes them all. The parent itself
+// is not counted: runtimes make parents and keep them, because others may use them.
+func cgroupsOf(namespace string) (left []string) {
+	parents, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", namespace))
+	if p := filepath.Join("/sys/fs/cgroup", namespace); exists(p) {
+		parents = append(parents, p)
+	}
+	for _, parent := range parents {
+		var dirs []string
+		_ = filepath.WalkDir(parent, func(path string, e os.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		slices.Reverse(dirs) // children first
+		for _, dir := range dirs {
+			if dir != parent {
+				left = append(left, "cgroup "+dir)
+			}
+			_ = unix.Rmdir(dir)
+		}
+	}
+	return left
+}
+
+// dead tells whether nobody listens on the socket; a living one belongs to somebody else.
+func dead(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		c.Close()
+		return false
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
+}
+
+func names(dir string) (list []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// mountsBelow lists the mount points below dir, children first.
+func mountsBelow(dir string) (list []string) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
+			list = append(list, fields[4])
+		}
+	}
+	slices.Reverse(list)
+	return list
+}

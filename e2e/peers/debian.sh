@@ -1,0 +1,55 @@
+#!/bin/bash
+# debian.sh SUITE DEST PACKAGE... unpacks packages of a Debian suite, with every library that they need, into DEST.
+#
+# Nothing of the machine changes: apt gets its own sources, lists, cache and an empty status file, so it resolves the packages
+# as if nothing were installed; they are unpacked, never installed; and the programs are told (patchelf) to use the loader and
+# the libraries beside them, so that a newer suite's programs run on an older one. The mirror is the one of the machine's own
+# apt sources.
+set -euo pipefail
+
+suite=$1 dest=$2
+shift 2
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work"/{lists/partial,cache/archives/partial,root}
+: >"$work/status"
+
+mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(SUITE)' 'Origin: Debian' 'Created-By: Packages' |
+	awk '$3 !~ /security/ { print $1; exit }')
+if [ -z "$mirror" ]; then
+	echo "debian.sh: find the machine's Debian mirror: apt-get indextargets lists none; run apt-get update first" >&2
+	exit 1
+fi
+printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+	"$mirror" "$suite" >"$work/private.sources"
+
+private_apt() {
+	apt-get -qq \
+		-o Dir::Etc::sourcelist="$work/private.sources" -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
+		-o Dir::State::lists="$work/lists" -o Dir::State::status="$work/status" -o Dir::Cache="$work/cache" \
+		-o Dir::Cache::archives="$work/cache/archives" -o APT::Sandbox::User=root -o APT::Install-Recommends=false \
+		-o APT::Keep-Downloaded-Packages=true -o APT::Update::Post-Invoke::= -o DPkg::Post-Invoke::= "$@"
+}
+private_apt update >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+private_apt --download-only --yes install "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+
+for package in "$work"/cache/archives/*.deb; do
+	dpkg-deb --fsys-tarfile "$package" | tar -C "$work/root" --keep-directory-symlink -xf -
+done
+
+rm -rf "$dest"
+mkdir -p "$(dirname "$dest")"
+mv "$work/root" "$dest"
+dest=$(realpath "$dest")
+
+triplet=$(uname -m)-linux-gnu
+loader=$(find "$dest" -name 'ld-linux-*.so.*' -print -quit)
+for program in "$dest"/usr/bin/* "$dest"/usr/sbin/*; do
+	[ -f "$program" ] && [ ! -L "$program" ] || continue
+	case $(basename "$program") in containerd* | ctr | runc | crun | criu) ;; *) continue ;; esac
+	if patchelf --print-interpreter "$program" >/dev/null 2>&1; then
+		patchelf --set-interpreter "$loader" --force-rpath \
+			--set-rpath "$dest/usr/lib/$triplet:$dest/lib/$triplet" "$program"
+	fi
+done

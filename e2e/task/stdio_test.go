@@ -1,0 +1,182 @@
+package task
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/console"
+)
+
+// sequence is the text of seq 1 n, more than 64 MiB when n is lines64MiB.
+const lines64MiB = 8_600_000
+
+func hashSequence(n int) string {
+	h := sha256.New()
+	var b bytes.Buffer
+	for i := 1; i <= n; i++ {
+		fmt.Fprintln(&b, i)
+		if b.Len() > 1<<20 {
+			h.Write(b.Bytes())
+			b.Reset()
+		}
+	}
+	h.Write(b.Bytes())
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// slowWriter takes its time over the first writes.
+type slowWriter struct {
+	w     io.Writer
+	calls int
+}
+
+func (s *slowWriter) Write(p []byte) (int, error) {
+	s.calls++
+	if s.calls < 50 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return s.w.Write(p)
+}
+
+func TestStdout64MiB(t *testing.T) {
+	want := hashSequence(lines64MiB)
+	for name, slow := range map[string]bool{"reader keeps up": false, "reader is slow": true} {
+		t.Run(name, func(t *testing.T) {
+			h := sha256.New()
+			var out io.Writer = h
+			if slow {
+				out = &slowWriter{w: h}
+			}
+			r := ctrIO(t, shared.daemon, nil, out, "run", "--rm", "--runtime", *runtimeFlag, testImage, newID(t, shared.daemon), "seq", "1", fmt.Sprint(lines64MiB))
+			equal(t, "exit code", r.code, 0)
+			equal(t, "hash of the output", hex.EncodeToString(h.Sum(nil)), want)
+		})
+	}
+}
+
+// TestStdoutOfShortLives: what a process wrote before it ended at once must arrive.
+func TestStdoutOfShortLives(t *testing.T) {
+	id := detached(t, shared.daemon, nil, "sleep", "1000")
+	text := strings.Repeat("x", 60000)
+	for i := range 20 {
+		out := must(t, shared.daemon, "task", "exec", "--exec-id", fmt.Sprintf("s%d", i), id, "sh", "-c", "printf %060000d 0 | tr 0 x")
+		if out != text {
+			t.Fatalf("run %d: %d of %d bytes", i, len(out), len(text))
+		}
+	}
+}
+
+func TestStdinToEnd(t *testing.T) {
+	in := strings.Repeat("0123456789abcdef", 1<<19) // 8 MiB
+	var out bytes.Buffer
+	r := ctrIO(t, shared.daemon, strings.NewReader(in), &out, "run", "--rm", "--runtime", *runtimeFlag, testImage, newID(t, shared.daemon), "cat")
+	equal(t, "exit code", r.code, 0)
+	if out.String() != in {
+		t.Errorf("cat gave %d bytes for %d", out.Len(), len(in))
+	}
+	id := detached(t, shared.daemon, nil, "sleep", "1000")
+	r = ctrIO(t, shared.daemon, strings.NewReader("to an exec\n"), nil, "task", "exec", "--exec-id", "e", id, "cat")
+	equal(t, "output of an exec", r.stdout, "to an exec\n")
+}
+
+// terminal runs ctr on a terminal of its own with the size of 33 lines and 77 columns, and returns what it printed.
+func terminal(t *testing.T, in string, args ...string) string {
+	t.Helper()
+	master, path, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	slave, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := master.Resize(console.WinSize{Height: 33, Width: 77}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := shared.daemon.Ctr(ctx, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	var out bytes.Buffer
+	done := make(chan struct{})
+	go func() { _, _ = io.Copy(&out, master); close(done) }() // ends with EIO when ctr has closed the terminal
+	if in != "" {
+		if _, err := master.Write([]byte(in)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = cmd.Wait()
+	<-done
+	if err != nil {
+		t.Fatalf("ctr %q: %v\n%s", args, err, &out)
+	}
+	return strings.ReplaceAll(out.String(), "\r", "") // both terminals may add one to each line
+}
+
+// waitSize is a script that ends when the terminal has the size that ctr sends after the start.
+const waitSize = `n=0; until [ "$(stty size)" = "33 77" ] || [ $n = 100 ]; do n=$((n+1)); sleep 0.05; done; stty size;`
+
+func TestTerminal(t *testing.T) {
+	script := waitSize + `tty; test -t 0 && test -t 1 && test -t 2 && echo all; test -c /dev/console && echo console; echo $$ $(cut -d' ' -f6,7 /proc/$$/stat)`
+	out := terminal(t, "", "run", "--rm", "--tty", "--runtime", *runtimeFlag, testImage, newID(t, shared.daemon), "sh", "-c", script)
+	contains(t, "output", out, "33 77\n", "/dev/pts/0\n", "all\n", "console\n", "1 1 34816\n")
+}
+
+func TestTerminalInput(t *testing.T) {
+	out := terminal(t, "hello\n", "run", "--rm", "--tty", "--runtime", *runtimeFlag, testImage, newID(t, shared.daemon), "sh", "-c", "read line; echo got $line")
+	contains(t, "output", out, "got hello\n")
+}
+
+// TestTerminalOutputIsComplete: the master has to be drained after the last process closed the terminal.
+func TestTerminalOutputIsComplete(t *testing.T) {
+	out := terminal(t, "", "run", "--rm", "--tty", "--runtime", *runtimeFlag, testImage, newID(t, shared.daemon), "seq", "1", "100000")
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	equal(t, "lines", len(lines), 100000)
+	equal(t, "last line", lines[len(lines)-1], "100000")
+}
+
+func TestTerminalOfExec(t *testing.T) {
+	id := detached(t, shared.daemon, nil, "sleep", "1000")
+	out := terminal(t, "", "task", "exec", "--tty", "--exec-id", "e", id, "sh", "-c", waitSize+"tty; exit 0")
+	contains(t, "output", out, "33 77\n", "/dev/pts/")
+}
+
+func TestLogFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "new", "dir", "log")
+	output(t, []string{"--log-uri", "file://" + file}, "sh", "-c", "echo out; echo err >&2")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, "log", string(text), "out\n", "err\n")
+}
+
+func TestLogBinary(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "log")
+	logger := filepath.Join(dir, "logger")
+	script := "#!/bin/sh\nexec 5>&-\nprintf '%s %s\\n' \"$1\" \"$2\" >" + file + "\necho $CONTAINER_NAMESPACE >>" + file + "\ncat <&3 >>" + file + "\n"
+	if err := os.WriteFile(logger, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	output(t, []string{"--log-uri", "binary://" + logger + "?key=value"}, "echo", "logged")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "log", string(text), "key value\n"+shared.daemon.Namespace+"\nlogged\n")
+}
