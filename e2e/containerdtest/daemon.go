@@ -61,7 +61,7 @@ func Start(c Config) (*Daemon, error) {
 			return nil, fmt.Errorf("find %s: %w (make peers builds it)", program, err)
 		}
 	}
-	d := &Daemon{Config: c, before: takeSnapshot(c.Dir, c.Namespace)}
+	d := &Daemon{Config: c, before: takeSnapshot(c.Dir)}
 	if err := os.WriteFile(d.file("config.toml"), []byte(d.configText()), 0o600); err != nil {
 		return nil, fmt.Errorf("write containerd's configuration: %w", err)
 	}

@@ -21,7 +21,7 @@ type snapshot struct {
 	mounts  []string
 }
 
-func takeSnapshot(dir, _ string) snapshot {
+func takeSnapshot(dir string) snapshot {
 	return snapshot{sockets: names(socketDir), mounts: mountsBelow(dir)}
 }
 
@@ -49,6 +49,12 @@ func (s snapshot) newer(d *Daemon) (left []string) {
 		for _, path := range found {
 			left = append(left, "directory "+path)
 			_ = os.RemoveAll(path)
+		}
+	}
+	// The engines' directories of the namespace stay for its next container, of which there is none.
+	if parents, err := filepath.Glob(filepath.Join("/run/containerd/*", d.Namespace)); err == nil {
+		for _, parent := range parents {
+			_ = os.Remove(parent)
 		}
 	}
 	return left

@@ -235,6 +235,9 @@ func TestRunCgroup(t *testing.T) {
 		if f[1] == "" && exists("/sys/fs/cgroup/memory") {
 			continue // the empty unified tree of a hybrid host: runtimes may use it or not
 		}
+		if f[1] != "" && !exists("/sys/fs/cgroup/"+strings.TrimPrefix(f[1], "name=")) {
+			continue // a hierarchy that is not mounted
+		}
 		equal(t, "cgroup of "+f[1], f[2], path)
 	}
 	remove(t, shared.daemon, id)

@@ -219,11 +219,29 @@ func newID(t *testing.T, d *containerdtest.Daemon) string {
 // run runs a container of the shared containerd in the foreground, with flags of ctr run.
 func run(t *testing.T, flags []string, args ...string) result {
 	t.Helper()
+	needsFlags(t, flags)
 	d := shared.daemon
 	all := append([]string{"run", "--rm", "--runtime", *runtimeFlag}, flags...)
 	all = append(all, containerdtest.Image, newID(t, d))
 	return ctr(t, d, append(all, args...)...)
 }
+
+// needsFlags skips the test when ctr, being older, does not have a flag of ctr run.
+func needsFlags(t *testing.T, flags []string) {
+	t.Helper()
+	help := ctrRunHelp()
+	for _, f := range flags {
+		if name, ok := strings.CutPrefix(f, "--"); ok && !strings.Contains(help, "--"+name+" ") && !strings.Contains(help, "--"+name+",") {
+			t.Skipf("ctr of %s has no flag %s", *containerdFlag, f)
+		}
+	}
+}
+
+// ctrRunHelp returns what ctr run says about its flags.
+var ctrRunHelp = sync.OnceValue(func() string {
+	out, _ := shared.daemon.Ctr(context.Background(), "run", "--help").CombinedOutput()
+	return string(out) + " "
+})
 
 // output runs a container that must succeed and returns what it printed, without white space around it.
 func output(t *testing.T, flags []string, args ...string) string {
@@ -238,6 +256,7 @@ func output(t *testing.T, flags []string, args ...string) string {
 // detached starts a container in the background and ends and removes it when the test is over. It returns its id.
 func detached(t *testing.T, d *containerdtest.Daemon, flags []string, args ...string) string {
 	t.Helper()
+	needsFlags(t, flags)
 	id := newID(t, d)
 	fifos := filepath.Join(d.Dir, "fifo")
 	all := append([]string{"run", "--detach", "--fifo-dir", fifos, "--runtime", *runtimeFlag}, flags...)

@@ -129,5 +129,8 @@ func TestLimitOfDescriptorsIsTheOriginal(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%q %q: %v", r.stdout, r.stderr, err)
 	}
+	if *containerdFlag == "containerd-1.6" {
+		t.Skip("containerd 1.6 is built with a Go that does not give its children the limit that it was started with")
+	}
 	equal(t, "soft limit", soft, 2222)
 }
