@@ -18,7 +18,7 @@ import (
 )
 
 // Image is the reference of the image that WriteImage makes.
-const Image = "docker.io/library/gosuda-test:latest"
+const Image = "localhost/gosuda-test:latest"
 
 // busybox is Debian's static busybox, from the package busybox-static.
 const busybox = "/bin/busybox"
