@@ -1,0 +1,99 @@
+// Package bundle reads what a bundle holds: config.json, and the few files of the root file system that the runtime needs.
+package bundle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ErrConfig is a config.json that is missing or no JSON of a spec.
+var ErrConfig = errors.New("config.json")
+
+// Load reads config.json of the bundle in dir.
+func Load(dir string) (*specs.Spec, error) {
+	name := filepath.Join(dir, "config.json")
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return nil, fmt.Errorf("%w: parse %s: %w", ErrConfig, name, describe(data, err))
+	}
+	return &spec, nil
+}
+
+// describe adds the line to an error of the JSON decoder.
+func describe(data []byte, err error) error {
+	var syntax *json.SyntaxError
+	if !errors.As(err, &syntax) {
+		return err
+	}
+	line := 1 + strings.Count(string(data[:min(int(syntax.Offset), len(data))]), "\n")
+	return fmt.Errorf("line %d: %w", line, err)
+}
+
+// RootPath returns the absolute path of the root file system. A relative root.path that leaves the bundle is refused.
+func RootPath(dir string, spec *specs.Spec) (string, error) {
+	switch {
+	case spec.Root == nil || spec.Root.Path == "":
+		return "", errors.New("root.path: is missing")
+	case filepath.IsAbs(spec.Root.Path):
+		return filepath.Clean(spec.Root.Path), nil
+	case !filepath.IsLocal(spec.Root.Path):
+		return "", fmt.Errorf("root.path: %q leads out of the bundle", spec.Root.Path)
+	}
+	return filepath.Join(dir, spec.Root.Path), nil
+}
+
+// CheckRoot makes sure that the root file system is a directory.
+func CheckRoot(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("root.path: %w", err)
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("root.path: %s is not a directory", path)
+	}
+	return nil
+}
+
+// passwdLimit bounds what is read of a file that the image controls.
+const passwdLimit = 1 << 20
+
+// Home returns the home directory of a user in the passwd file of the root file system rootFD is open on, "/" when there is
+// none. Links are followed within that root.
+func Home(rootFD int, uid uint32) string {
+	fd, err := unix.Openat2(rootFD, "etc/passwd", &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return "/"
+	}
+	f := os.NewFile(uintptr(fd), "passwd")
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return "/"
+	}
+	data, err := io.ReadAll(io.LimitReader(f, passwdLimit))
+	if err != nil {
+		return "/"
+	}
+	want := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.Lines(string(data)) {
+		field := strings.Split(strings.TrimRight(line, "\n"), ":")
+		if len(field) >= 6 && field[2] == want && field[5] != "" {
+			return field[5]
+		}
+	}
+	return "/"
+}

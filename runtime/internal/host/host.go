@@ -1,0 +1,134 @@
+// Package host finds out what this kernel and this process can do, once.
+package host
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host are facts that do not change while the process lives, and descriptors that stay open as long.
+type Host struct {
+	Capabilities uint64 // the permitted set of this process
+	LastCap      int
+	AppArmor     bool
+	SELinux      bool
+	SeccompFlags uint32   // SECCOMP_FILTER_FLAG_* that the kernel knows
+	Proc         *os.File // O_PATH on /proc, checked to be proc's root
+	DevNull      *os.File // read-write
+	PIDNS        *os.File // this process's pid namespace
+}
+
+// Probe returns the facts; the first call finds them out.
+var Probe = sync.OnceValues(probe)
+
+// minimum is the oldest kernel that has every call of the launch plan: the last was mount_setattr with idmaps, and
+// cgroup.kill, in 5.14.
+var minimum = [2]int{5, 14}
+
+func probe() (*Host, error) {
+	if err := checkKernel(); err != nil {
+		return nil, err
+	}
+	h := &Host{LastCap: 40}
+	var err error
+	if h.Proc, err = openProc(); err != nil {
+		return nil, err
+	}
+	if h.DevNull, err = os.OpenFile("/dev/null", os.O_RDWR, 0); err != nil {
+		return nil, err
+	}
+	if h.PIDNS, err = os.Open("/proc/self/ns/pid"); err != nil {
+		return nil, err
+	}
+	if h.Capabilities, err = permitted(); err != nil {
+		return nil, err
+	}
+	if n, err := readInt("/proc/sys/kernel/cap_last_cap"); err == nil {
+		h.LastCap = n
+	}
+	if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil {
+		h.AppArmor = len(b) > 0 && b[0] == 'Y'
+	}
+	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
+		h.SELinux = true
+	}
+	h.SeccompFlags = seccompFlags()
+	return h, nil
+}
+
+func checkKernel() error {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return fmt.Errorf("uname: %w", err)
+	}
+	release := unix.ByteSliceToString(u.Release[:])
+	var have [2]int
+	for i, part := range strings.SplitN(release, ".", 3) {
+		if i < 2 {
+			have[i], _ = strconv.Atoi(strings.TrimRight(part, "-+abcdefghijklmnopqrstuvwxyz"))
+		}
+	}
+	if have[0] < minimum[0] || have[0] == minimum[0] && have[1] < minimum[1] {
+		return fmt.Errorf("kernel %s: Linux %d.%d or later is needed (mount_setattr, openat2, clone3 and cgroup.kill)",
+			release, minimum[0], minimum[1])
+	}
+	return nil
+}
+
+// openProc opens /proc and makes sure that it is proc itself, not something mounted to deceive us.
+func openProc() (*os.File, error) {
+	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: "/proc", Err: err}
+	}
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	const rootIno = 1
+	if err := unix.Fstatfs(fd, &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+		unix.Close(fd)
+		return nil, fmt.Errorf("/proc is not a proc file system")
+	}
+	if err := unix.Fstat(fd, &st); err != nil || st.Ino != rootIno {
+		unix.Close(fd)
+		return nil, fmt.Errorf("/proc is not the root of a proc file system")
+	}
+	return os.NewFile(uintptr(fd), "/proc"), nil
+}
+
+func permitted() (uint64, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return 0, fmt.Errorf("capget: %w", err)
+	}
+	return uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32, nil
+}
+
+// seccompFlags asks for each flag with a NULL program: a known flag comes as far as reading it (EFAULT).
+func seccompFlags() uint32 {
+	var known uint32
+	for bit := range 6 {
+		flag := uintptr(1) << bit
+		if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flag, 0); errno == unix.EFAULT {
+			known |= uint32(flag)
+		}
+	}
+	// WAIT_KILLABLE_RECV (bit 5) is refused without NEW_LISTENER (bit 3): ask for both.
+	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 1<<5|1<<3, 0); errno == unix.EFAULT {
+		known |= 1 << 5
+	}
+	return known
+}
+
+func readInt(name string) (int, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}

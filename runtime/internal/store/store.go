@@ -1,0 +1,237 @@
+// Package store keeps one record per container on disk, so that whoever comes after a crash can clean up.
+package store
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names in a container's directory.
+const (
+	recordName  = "state.json"
+	GateName    = "start"   // FIFO: a byte lets init execute
+	VerdictName = "verdict" // FIFO: the failure of that, or its end
+)
+
+// Record is what must survive a crash. It is written before the effect that it announces.
+type Record struct {
+	OCIVersion  string            `json:"ociVersion"`
+	ID          string            `json:"id"`
+	Bundle      string            `json:"bundle"`
+	Created     time.Time         `json:"created"`
+	Status      string            `json:"status"`
+	Pid         int               `json:"pid,omitempty"`
+	StartTime   uint64            `json:"pid_start_time,omitempty"` // clock ticks since boot, /proc/PID/stat field 22
+	CgroupPaths map[string]string `json:"cgroup_paths,omitempty"`
+	SystemdUnit string            `json:"systemd_unit,omitempty"`
+	// Rootfs is the mount point that we mounted on.
+	Rootfs      string            `json:"rootfs,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Exit        *Exit             `json:"exit,omitempty"`
+}
+
+// Exit is a recorded exit status.
+type Exit struct {
+	Status int       `json:"status"`
+	At     time.Time `json:"at"`
+}
+
+// Dir is a container's directory.
+type Dir string
+
+// ErrInvalidID is an id that is no file name for us.
+var ErrInvalidID = errors.New("invalid container id")
+
+// CheckID refuses what cannot be a directory's name, with runc's rules: letters, digits and _ + - . but not "." or "..".
+func CheckID(id string) error {
+	if id == "" || id == "." || id == ".." || len(id) > 255 {
+		return fmt.Errorf("%w %q", ErrInvalidID, id)
+	}
+	for _, c := range id {
+		if !strings.ContainsRune("_+-.", c) && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return fmt.Errorf("%w %q: only letters, digits and _ + - . are allowed", ErrInvalidID, id)
+		}
+	}
+	return nil
+}
+
+// Make makes the directory of a new container; os.ErrExist says that there is one.
+func Make(root, id string) (Dir, error) {
+	if err := CheckID(id); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return "", fmt.Errorf("make state root: %w", err)
+	}
+	d := filepath.Join(root, id)
+	if err := os.Mkdir(d, 0o700); err != nil {
+		return "", fmt.Errorf("make state directory: %w", err)
+	}
+	return Dir(d), nil
+}
+
+// Find returns the directory of a container, whether it exists or not.
+func Find(root, id string) (Dir, error) {
+	if err := CheckID(id); err != nil {
+		return "", err
+	}
+	return Dir(filepath.Join(root, id)), nil
+}
+
+// Write replaces the record in one step.
+func (d Dir) Write(r *Record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode record: %w", err)
+	}
+	tmp := filepath.Join(string(d), "."+recordName)
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	if err := os.Rename(tmp, filepath.Join(string(d), recordName)); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+// Read returns the record; os.ErrNotExist when there is none.
+func (d Dir) Read() (*Record, error) {
+	data, err := os.ReadFile(filepath.Join(string(d), recordName))
+	if err != nil {
+		return nil, err
+	}
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", filepath.Join(string(d), recordName), err)
+	}
+	return &r, nil
+}
+
+// Remove removes the directory and what we put into it.
+func (d Dir) Remove() error { return os.RemoveAll(string(d)) }
+
+// Gate is the two FIFOs through which init is started: the child's ends and ours.
+type Gate struct {
+	StartRead, VerdictWrite int      // the child's ends, which block; closed by CloseChildEnds
+	Start                   *os.File // write a byte to let init execute
+	Verdict                 *os.File // its failure as a report, or the end of file
+}
+
+// MakeGate makes the FIFOs and opens all four ends.
+func (d Dir) MakeGate() (*Gate, error) {
+	g := &Gate{StartRead: -1, VerdictWrite: -1}
+	start, verdict := filepath.Join(string(d), GateName), filepath.Join(string(d), VerdictName)
+	for _, p := range []string{start, verdict} {
+		if err := unix.Mkfifo(p, 0o600); err != nil {
+			return nil, &os.PathError{Op: "mkfifo", Path: p, Err: err}
+		}
+	}
+	var err error
+	// A FIFO opens for reading at once without O_NONBLOCK only if somebody writes, and the reverse: readers first.
+	open := func(p string, flags int) int {
+		if err != nil {
+			return -1
+		}
+		var fd int
+		if fd, err = unix.Open(p, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+			err = &os.PathError{Op: "open", Path: p, Err: err}
+			return -1
+		}
+		return fd
+	}
+	g.StartRead = open(start, unix.O_RDONLY)
+	startWrite := open(start, unix.O_WRONLY)
+	verdictRead := open(verdict, unix.O_RDONLY)
+	g.VerdictWrite = open(verdict, unix.O_WRONLY)
+	for _, fd := range []int{g.StartRead, g.VerdictWrite} {
+		if err == nil {
+			err = unix.SetNonblock(fd, false)
+		}
+	}
+	if startWrite >= 0 {
+		g.Start = os.NewFile(uintptr(startWrite), start)
+	}
+	if verdictRead >= 0 {
+		g.Verdict = os.NewFile(uintptr(verdictRead), verdict)
+	}
+	if err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// CloseChildEnds closes the ends that belong to the child.
+func (g *Gate) CloseChildEnds() {
+	for _, fd := range []*int{&g.StartRead, &g.VerdictWrite} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// Close closes every end.
+func (g *Gate) Close() {
+	g.CloseChildEnds()
+	for _, f := range []*os.File{g.Start, g.Verdict} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+// StartTime reads when a process started, in clock ticks since boot; with the pid it names a process for good.
+func StartTime(pid int) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The second field, the name in parentheses, may contain anything.
+	i := strings.LastIndexByte(string(data), ')')
+	field := strings.Fields(string(data[i+1:]))
+	const startTime = 22 - 3 // field 22; the first after the name is 3
+	if i < 0 || len(field) <= startTime {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, data)
+	}
+	return strconv.ParseUint(field[startTime], 10, 64)
+}
+
+// StartError is a failed execution of process.args.
+type StartError struct {
+	Step  int // of the launch plan
+	Errno unix.Errno
+}
+
+func (e *StartError) Error() string { return e.Errno.Error() }
+
+// Open lets init go past its gate: the byte permits, SIGCONT, sent by signal, wakes. It returns when init has executed its
+// program or failed to (a *StartError), or has died.
+func (g *Gate) Open(signal func(unix.Signal) error) error {
+	if _, err := g.Start.Write([]byte{1}); err != nil {
+		return fmt.Errorf("open the start gate: %w", err)
+	}
+	if err := signal(unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("continue init: %w", err)
+	}
+	var report [12]byte // rawchild.Report: kind, step, errno
+	n, err := g.Verdict.Read(report[:])
+	switch {
+	case n == 0 && (err == nil || errors.Is(err, io.EOF)):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read init's verdict: %w", err)
+	}
+	w := binary.NativeEndian
+	return &StartError{Step: int(w.Uint32(report[4:])), Errno: unix.Errno(w.Uint32(report[8:]))}
+}
