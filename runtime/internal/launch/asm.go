@@ -1,0 +1,185 @@
+package launch
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+)
+
+// reg is a register of the child.
+type reg uint8
+
+// The registers. Those without a fixed meaning are temporary within a step.
+const (
+	regReport  reg = rawchild.ReportReg
+	regRoot    reg = 1 // O_PATH descriptor of the container's root
+	regOldRoot reg = 2 // O_PATH descriptor of the host's root
+	regNull    reg = 3 // O_PATH descriptor of the host's /dev/null
+	t0         reg = 8
+	t1         reg = 9
+	t2         reg = 10
+	t3         reg = 11
+)
+
+// label is a place in a program, bound once.
+type label int
+
+const noLabel label = -1
+
+// asm assembles a program.
+type asm struct {
+	p       rawchild.Program
+	step    int32
+	labels  []int32 // by label: the instruction, -1 while unbound
+	strings map[string]rawchild.Arg
+}
+
+func newAsm() *asm { return &asm{strings: map[string]rawchild.Arg{}} }
+
+func imm[T ~int | ~int32 | ~uint32 | ~uint64 | ~uintptr](v T) rawchild.Arg {
+	return rawchild.Arg{Kind: rawchild.Imm, Word: uint64(v)}
+}
+
+func (r reg) arg() rawchild.Arg { return rawchild.Arg{Kind: rawchild.Reg, Word: uint64(r)} }
+
+// cwd is AT_FDCWD, below zero.
+var cwd = rawchild.Arg{Kind: rawchild.Imm, Word: uint64(0xffffffffffffff9c)}
+
+// bytes puts b into the program's data, aligned for any structure.
+func (a *asm) bytes(b []byte) rawchild.Arg {
+	for len(a.p.Data)%8 != 0 {
+		a.p.Data = append(a.p.Data, 0)
+	}
+	at := len(a.p.Data)
+	a.p.Data = append(a.p.Data, b...)
+	return rawchild.Arg{Kind: rawchild.Data, Word: uint64(at)}
+}
+
+// str puts a NUL-terminated string into the data, once.
+func (a *asm) str(s string) rawchild.Arg {
+	if arg, ok := a.strings[s]; ok {
+		return arg
+	}
+	arg := a.bytes(append([]byte(s), 0))
+	a.strings[s] = arg
+	return arg
+}
+
+func (a *asm) words(w ...uint64) rawchild.Arg {
+	var b []byte
+	for _, v := range w {
+		b = binary.NativeEndian.AppendUint64(b, v)
+	}
+	return a.bytes(b)
+}
+
+func (a *asm) words32(w ...uint32) rawchild.Arg {
+	var b []byte
+	for _, v := range w {
+		b = binary.NativeEndian.AppendUint32(b, v)
+	}
+	return a.bytes(b)
+}
+
+// vector puts a NULL-terminated array of pointers to strings into the data.
+func (a *asm) vector(list []string) rawchild.Arg {
+	var at []int
+	for _, s := range list {
+		at = append(at, int(a.str(s).Word))
+	}
+	v := a.bytes(make([]byte, 8*(len(list)+1)))
+	for i, target := range at {
+		a.p.Relocs = append(a.p.Relocs, rawchild.Reloc{At: int(v.Word) + 8*i, Target: target})
+	}
+	return v
+}
+
+// at returns the argument for a place behind the start of another.
+func at(base rawchild.Arg, off uint64) rawchild.Arg {
+	return rawchild.Arg{Kind: base.Kind, Word: base.Word + off}
+}
+
+// ins is the last instruction, for what belongs to it.
+type ins struct {
+	a *asm
+	i int
+}
+
+func (a *asm) emit(nr uint32, args ...rawchild.Arg) ins {
+	op := rawchild.Op{Nr: nr, Step: a.step, Dst: -1}
+	copy(op.Args[:], args)
+	a.p.Ops = append(a.p.Ops, op)
+	return ins{a, len(a.p.Ops) - 1}
+}
+
+func (a *asm) call(nr int, args ...rawchild.Arg) ins { return a.emit(uint32(nr), args...) }
+
+// to keeps the result in a register.
+func (i ins) to(r reg) ins {
+	i.a.p.Ops[i.i].Dst = int8(r)
+	return i
+}
+
+// exactly makes every other result a failure.
+func (i ins) exactly(n int) ins {
+	i.a.p.Ops[i.i].Exact, i.a.p.Ops[i.i].Want = true, int32(n)
+	return i
+}
+
+// on continues elsewhere when the call fails with one of the errnos; without any, with whichever.
+func (i ins) on(l label, errnos ...unix.Errno) ins {
+	op := &i.a.p.Ops[i.i]
+	if len(errnos) == 0 {
+		op.On = append(op.On, rawchild.Branch{Errno: -1, To: int32(l)})
+	}
+	for _, e := range errnos {
+		op.On = append(op.On, rawchild.Branch{Errno: int32(e), To: int32(l)})
+	}
+	return i
+}
+
+// tolerate goes on as if the call had succeeded.
+func (i ins) tolerate(errnos ...unix.Errno) ins {
+	l := i.a.label()
+	i.on(l, errnos...)
+	i.a.bind(l)
+	return i
+}
+
+func (a *asm) label() label {
+	a.labels = append(a.labels, -1)
+	return label(len(a.labels) - 1)
+}
+
+func (a *asm) bind(l label)          { a.labels[l] = int32(len(a.p.Ops)) }
+func (a *asm) jump(l label)          { a.emit(rawchild.OpJump, imm(int(l))) }
+func (a *asm) fail(errno unix.Errno) { a.emit(rawchild.OpFail, imm(errno)) }
+func (a *asm) set(r reg, v rawchild.Arg) {
+	a.emit(rawchild.OpSet, v).to(r)
+}
+
+// test ends with errno unless the 32 bits at data, masked, are want.
+func (a *asm) test(data rawchild.Arg, mask, want uint32, errno unix.Errno) ins {
+	return a.emit(rawchild.OpTest, rawchild.Arg{Word: data.Word}, imm(mask), imm(want), imm(errno))
+}
+
+func (a *asm) store32(data rawchild.Arg, v rawchild.Arg) {
+	a.emit(rawchild.OpStore32, rawchild.Arg{Word: data.Word}, v)
+}
+
+// finish resolves the labels.
+func (a *asm) finish() *rawchild.Program {
+	a.fail(unix.ENOTRECOVERABLE) // what would fall off the end
+	for i := range a.p.Ops {
+		op := &a.p.Ops[i]
+		if op.Nr == rawchild.OpJump {
+			op.Args[0].Word = uint64(a.labels[op.Args[0].Word])
+		}
+		for j := range op.On {
+			op.On[j].To = a.labels[op.On[j].To]
+		}
+	}
+	return &a.p
+}

@@ -1,0 +1,385 @@
+// Package launch carries out a plan: it opens what the child needs, lowers the steps into a program, forks, does the caller's
+// part at the gates, and names the step that failed.
+package launch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/child"
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
+)
+
+// Resources are the caller's descriptors and deeds for one launch. Descriptors are borrowed; -1 means none.
+type Resources struct {
+	Stdin, Stdout, Stderr int
+	DevNull               int
+	// Proc is an O_PATH descriptor of the host's /proc, checked to be one.
+	Proc int
+	// CgroupFD is a cgroup2 directory the child is born in; CgroupTasks are the `tasks` files of v1 hierarchies, O_WRONLY.
+	CgroupFD    int
+	CgroupTasks []int
+	// EnterCgroup, when set, moves the waiting child into its cgroup (a systemd scope, which begins with a process).
+	EnterCgroup func(pid int) error
+	// StartGate and Verdict are the child's ends of the FIFOs of a container's init.
+	StartGate, Verdict int
+	// ContainerPidfd is the container's init (an exec).
+	ContainerPidfd int
+	// OwnPidNS is the caller's own pid namespace.
+	OwnPidNS int
+	Children *child.Table
+	// Born is called with the pid before the child may go on past its last gate, so that the caller can record it.
+	Born func(pid int) error
+	// RunHooks runs the hooks of plan.RunHooks.
+	RunHooks func(ctx context.Context, pid int) error
+	// NoFile is the RLIMIT_NOFILE of a child whose plan sets none.
+	NoFile unix.Rlimit
+	Trace  bool
+	// FailStep makes the step of that number, from 1, fail with EIO; 0 none.
+	FailStep int
+}
+
+// Child is a launched process; the caller owns it.
+type Child struct {
+	*child.Process
+	Console *os.File        // the terminal's master, or nil
+	Times   []time.Duration // per step, with Resources.Trace; below 0: not reached
+}
+
+// StepError is the failure of one step.
+type StepError struct {
+	Step int    // index in Plan.Steps
+	From string // its config path
+	What string // what it does
+	Err  error
+	// Action is the step itself, for those that know what a failure means to a client.
+	Action plan.Action
+}
+
+// NewStepError says that the step of index i failed.
+func NewStepError(p *plan.Plan, i int, err error) *StepError {
+	s := p.Steps[i]
+	return &StepError{Step: i, From: s.From, What: s.Do.String(), Err: err, Action: s.Do}
+}
+
+func (e *StepError) Error() string {
+	if e.From == "" {
+		return fmt.Sprintf("%s: %v", e.What, e.Err)
+	}
+	return fmt.Sprintf("%s: %s: %v", e.From, e.What, e.Err)
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Start launches the process of a plan as far as its last gate (a container's init, stopped) or past execve (an exec). On
+// any error, and when ctx ends before, nothing is left of it.
+func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	prep, err := prepare(p)
+	defer prep.close()
+	if err != nil {
+		return nil, err
+	}
+	stdio, err := aboveStdio(r)
+	if err != nil {
+		return nil, err
+	}
+	defer stdio.close()
+	pipes, err := makePipes()
+	if err != nil {
+		return nil, err
+	}
+	defer pipes.close()
+	l := lower(p, prep, &stdio.r, pipes.report, pipes.control)
+	prog := l.finish()
+	var times *traceBuffer
+	if r.Trace {
+		if times, err = shareData(prog); err != nil {
+			return nil, err
+		}
+		defer times.close()
+	}
+	began := now()
+	f := &flight{plan: p, r: r, pipes: pipes}
+	err = f.fork(prog, prep)
+	pipes.closeChildEnds()
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { pipes.reports.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := f.follow(ctx); err != nil {
+		f.abort()
+		return nil, err
+	}
+	if times != nil {
+		f.child.Times = times.read(l.clocks, began)
+	}
+	return f.child, nil
+}
+
+// flight is a launch between fork and its end.
+type flight struct {
+	plan     *plan.Plan
+	r        *Resources
+	pipes    *pipes
+	child    *Child
+	released bool // past its last gate
+}
+
+func (f *flight) fork(prog *rawchild.Program, prep *prepared) error {
+	step := 0
+	var clone plan.Clone
+	for i, s := range f.plan.Steps {
+		if c, ok := s.Do.(plan.Clone); ok {
+			step, clone = i, c
+		}
+	}
+	if f.r.FailStep == step+1 {
+		return NewStepError(f.plan, step, unix.EIO)
+	}
+	c := rawchild.Clone{Flags: uint64(clone.New), PidNS: prep.pidNS, OwnPidNS: f.r.OwnPidNS}
+	if clone.JoinPid {
+		c.PidNS = f.r.ContainerPidfd
+	}
+	if f.r.CgroupFD >= 0 {
+		c.Flags |= unix.CLONE_INTO_CGROUP
+		c.CgroupFD = f.r.CgroupFD
+	}
+	fd := -1
+	pid, err := f.r.Children.Fork(func() (pid int, err error) {
+		pid, fd, err = rawchild.Start(prog, c)
+		return pid, err
+	})
+	if err != nil {
+		return NewStepError(f.plan, step, err)
+	}
+	return f.adopt(pid, fd)
+}
+
+// adopt makes pid the child of this flight.
+func (f *flight) adopt(pid, pidfd int) error {
+	p, err := f.r.Children.Adopt(pid, pidfd)
+	if err != nil {
+		return err
+	}
+	f.child = &Child{Process: p}
+	return nil
+}
+
+// abort ends the child and waits for it.
+func (f *flight) abort() {
+	f.child.Kill()
+	if f.child.Console != nil {
+		f.child.Console.Close()
+	}
+}
+
+// follow answers the child's reports until it is where the plan ends.
+func (f *flight) follow(ctx context.Context) error {
+	last := 0
+	for {
+		rep, err := f.next(ctx)
+		switch {
+		case err != nil:
+			return err
+		case rep == nil && f.released:
+			return nil // the pipe closed at execve
+		case rep == nil:
+			return f.ended(last)
+		}
+		last = int(rep.Step)
+		if rep.Kind == rawchild.Failed {
+			return NewStepError(f.plan, last, unix.Errno(rep.Value))
+		}
+		done, err := f.gate(ctx, rep)
+		if err != nil {
+			var step *StepError
+			if errors.As(err, &step) {
+				return err
+			}
+			return NewStepError(f.plan, last, err)
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+// next reads one report; nil is the end of the pipe.
+func (f *flight) next(ctx context.Context) (*rawchild.Report, error) {
+	var buf [rawchild.ReportSize]byte
+	n, err := f.pipes.reports.Read(buf[:])
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case n == 0:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the child's report: %w", err)
+	case n != len(buf):
+		return nil, fmt.Errorf("the child's report has %d bytes (this is a bug)", n)
+	}
+	w := binary.NativeEndian
+	return &rawchild.Report{Kind: rawchild.ReportKind(w.Uint32(buf[0:])), Step: int32(w.Uint32(buf[4:])), Value: w.Uint32(buf[8:])}, nil
+}
+
+// ended explains a child that ended without a report.
+func (f *flight) ended(last int) error {
+	// It has closed its pipe: it is dead or dying.
+	if _, status, err := sys.PeekChild(f.child.Pid, unix.WEXITED); err == nil && status.Signaled() {
+		return fmt.Errorf("the container's first process was killed by signal %d (%s) after step %d (%s)",
+			status.Signal(), unix.SignalName(status.Signal()), last+1, f.plan.Steps[last].Do)
+	}
+	return fmt.Errorf("the container's first process ended after step %d (%s)", last+1, f.plan.Steps[last].Do)
+}
+
+// gate does the caller's part of a step and lets the child go on. done: the launch is over.
+func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err error) {
+	switch rep.Kind {
+	case gateConsole:
+		if err := f.takeConsole(int(rep.Value)); err != nil {
+			return false, err
+		}
+	case gateRefork:
+		if err := f.followChild(int(rep.Value)); err != nil {
+			return false, err
+		}
+	case gateReady:
+		return f.ready(rep)
+	case gateStep:
+		switch a := f.plan.Steps[rep.Step].Do.(type) {
+		case plan.MapIDs:
+			err = mapIDs(f.child.Pid, a)
+		case plan.ScoreAdj:
+			err = writeProc(f.child.Pid, "oom_score_adj", fmt.Sprint(a.Value))
+			if a.Best {
+				err = nil
+			}
+		case plan.EnterCgroup:
+			err = f.r.EnterCgroup(f.child.Pid)
+		case plan.Limits:
+			err = setLimits(f.child.Pid, allLimits(a, f.r.NoFile))
+		case plan.RunHooks:
+			err = f.r.RunHooks(ctx, f.child.Pid)
+		}
+		if err != nil {
+			return false, err
+		}
+	default:
+		return false, fmt.Errorf("unknown report %d (this is a bug)", rep.Kind)
+	}
+	return false, f.answer()
+}
+
+func (f *flight) answer() error {
+	if _, err := f.pipes.answers.Write([]byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("answer the child: %w", err)
+	}
+	return nil // EPIPE: it is dead, and the next read of its reports says so
+}
+
+func (f *flight) takeConsole(fd int) error {
+	master, err := unix.PidfdGetfd(f.child.FD, fd, 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_getfd of the terminal's master: %w", err)
+	}
+	if err := unix.SetNonblock(master, true); err != nil {
+		unix.Close(master)
+		return fmt.Errorf("make the terminal's master non-blocking: %w", err)
+	}
+	f.child.Console = os.NewFile(uintptr(master), "terminal")
+	return nil
+}
+
+// followChild goes on with the second child of plan.Refork; the first has ended or is about to.
+func (f *flight) followChild(pid int) error {
+	old := f.child
+	fd, err := unix.PidfdOpen(pid, 0) // our unreaped child: the pid is its own
+	if err != nil {
+		return fmt.Errorf("pidfd_open: %w", err)
+	}
+	f.r.Children.Add(pid)
+	if err := f.adopt(pid, fd); err != nil {
+		return err
+	}
+	_, err = old.Wait()
+	return errors.Join(err, old.Close())
+}
+
+// ready lets the caller record the process, and ends the launch of an init, stopped, or lets an exec go.
+func (f *flight) ready(rep *rawchild.Report) (done bool, err error) {
+	a := f.plan.Steps[rep.Step].Do.(plan.Ready)
+	if f.r.Born != nil {
+		if err := f.r.Born(f.child.Pid); err != nil {
+			return false, err
+		}
+	}
+	if a.Stop {
+		return true, f.stop()
+	}
+	f.released = true
+	return false, f.answer()
+}
+
+// stop puts the child into the state `created`: stopped, and seen stopped.
+func (f *flight) stop() error {
+	if err := f.child.Signal(unix.SIGSTOP); err != nil {
+		return fmt.Errorf("stop the first process: %w", err)
+	}
+	_, status, err := sys.PeekChild(f.child.Pid, unix.WSTOPPED|unix.WEXITED)
+	if err != nil {
+		return fmt.Errorf("wait for the stop of the first process: %w", err)
+	}
+	if !status.Stopped() {
+		return errors.New("the first process ended while it was being stopped")
+	}
+	return nil
+}
+
+// pipes are the two pipes between the caller and the child.
+type pipes struct {
+	reports, answers *os.File // the caller's ends, pollable
+	report, control  int      // the child's ends, which block; -1 once closed
+}
+
+func makePipes() (*pipes, error) {
+	var up, down [2]int
+	if err := unix.Pipe2(up[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("make report pipe: %w", err)
+	}
+	if err := unix.Pipe2(down[:], unix.O_CLOEXEC); err != nil {
+		unix.Close(up[0])
+		unix.Close(up[1])
+		return nil, fmt.Errorf("make control pipe: %w", err)
+	}
+	unix.SetNonblock(up[0], true)
+	unix.SetNonblock(down[1], true)
+	return &pipes{reports: os.NewFile(uintptr(up[0]), "reports"), answers: os.NewFile(uintptr(down[1]), "answers"),
+		report: up[1], control: down[0]}, nil
+}
+
+func (p *pipes) closeChildEnds() {
+	for _, fd := range []*int{&p.report, &p.control} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+func (p *pipes) close() {
+	p.closeChildEnds()
+	p.reports.Close()
+	p.answers.Close()
+}

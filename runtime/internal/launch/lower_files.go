@@ -1,0 +1,219 @@
+package launch
+
+import (
+	"encoding/binary"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// leaveHost prepares the new mount namespace. What the child still needs of the host is opened now: once the container's
+// root lies on top of /, and after the pivot, no path leads there.
+func (l *lowering) leaveHost() {
+	l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(unix.MS_REC|unix.MS_SLAVE), imm(0))
+	l.openat2(cwd, "/", opath|unix.O_DIRECTORY, 0, 0).to(regOldRoot)
+	l.openat2(cwd, "/dev/null", opath|unix.O_NOFOLLOW, 0, 0).to(regNull)
+	st := l.statx(regNull.arg())
+	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFCHR, unix.ENXIO)
+	l.test(at(st, statxRdev), 0xffffffff, 1, unix.ENXIO)
+	l.test(at(st, statxRdev+4), 0xffffffff, 3, unix.ENXIO)
+	if l.prep.empty >= 0 {
+		// Attached below the container's root, where nobody sees it and it goes with the host's tree: the kernel copies
+		// only mounts that are attached somewhere (before Linux 6.15).
+		l.moveMount(imm(l.prep.empty), regOldRoot.arg())
+	}
+}
+
+func (l *lowering) bindMount(i int, b plan.Bind) {
+	if l.prep.isDir[i] {
+		l.ensureDir(t0, b.Dest)
+	} else {
+		l.ensureFile(t0, b.Dest)
+	}
+	if !strings.HasPrefix(b.Dest, "/proc/") {
+		l.notOnProc(t0.arg())
+	}
+	tree := imm(l.prep.step[i])
+	l.moveMount(tree, t0.arg())
+	l.propagate(tree, b.Propagation)
+}
+
+// notOnProc refuses a mount point on a proc file system, which a symbolic link of the image may lead to (CVE-2019-16884):
+// the runtime's own writes to /proc must not be diverted.
+func (l *lowering) notOnProc(fd rawchild.Arg) {
+	statfs := l.scratch("statfs", 128)
+	l.call(unix.SYS_FSTATFS, fd, statfs)
+	other := l.label()
+	l.test(statfs, 0xffffffff, unix.PROC_SUPER_MAGIC, unix.EPERM).on(other)
+	l.fail(unix.EPERM)
+	l.bind(other)
+}
+
+func (l *lowering) propagate(mount rawchild.Arg, list []plan.Propagation) {
+	for _, p := range list {
+		recursive := uint32(0)
+		if p&plan.Recursive != 0 {
+			recursive = unix.AT_RECURSIVE
+		}
+		l.mountSetattr(mount, recursive, 0, 0, uint64(p&^plan.Recursive))
+	}
+}
+
+// superFlags are parameters that mount(2) takes as flags.
+var superFlags = map[string]int{
+	"sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC, "lazytime": unix.MS_LAZYTIME, "mand": unix.MS_MANDLOCK,
+}
+
+var attrFlags = []struct {
+	attr plan.Attr
+	flag int
+}{
+	{plan.AttrReadOnly, unix.MS_RDONLY}, {plan.AttrNoSuid, unix.MS_NOSUID}, {plan.AttrNoDev, unix.MS_NODEV},
+	{plan.AttrNoExec, unix.MS_NOEXEC}, {plan.AttrNoAtime, unix.MS_NOATIME}, {plan.AttrStrictAtime, unix.MS_STRICTATIME},
+	{plan.AttrNoDirAtime, unix.MS_NODIRATIME}, {plan.AttrNoSymFollow, unix.MS_NOSYMFOLLOW},
+}
+
+// mountFS mounts on ".", having gone to the mount point by its descriptor: the path is never walked again.
+func (l *lowering) mountFS(m plan.MountFS) {
+	l.ensureDir(t0, m.Dest)
+	if m.RealDir {
+		// A second walk that follows no link must come to the same directory.
+		l.openat2(regRoot.arg(), relative(m.Dest), opath|unix.O_DIRECTORY, inRoot|unix.RESOLVE_NO_SYMLINKS, 0).to(t0)
+	} else {
+		l.notOnProc(t0.arg())
+	}
+	flags := 0
+	for _, f := range attrFlags {
+		if m.Attr&f.attr != 0 {
+			flags |= f.flag
+		}
+	}
+	var data []string
+	for _, p := range m.Params {
+		if f, ok := superFlags[p.Key]; ok && p.Value == "" {
+			flags |= f
+			continue
+		}
+		s := p.Key
+		if p.Value != "" {
+			s += "=" + p.Value
+		}
+		data = append(data, s)
+	}
+	l.call(unix.SYS_FCHDIR, t0.arg())
+	l.call(unix.SYS_MOUNT, l.str(m.Source), l.str("."), l.str(m.Type), imm(flags), l.str(strings.Join(data, ",")))
+	if len(m.Propagation) > 0 {
+		l.openRoot(m.Dest, opath).to(t0)
+		l.propagate(t0.arg(), m.Propagation)
+	}
+}
+
+// parent opens the directory of p into t1, made when missing, and returns the last component.
+func (l *lowering) parent(p string) string {
+	l.ensureDir(t1, path.Dir(p))
+	return path.Base(p)
+}
+
+func (l *lowering) device(d plan.Device) {
+	typ := map[byte]uint32{'c': unix.S_IFCHR, 'b': unix.S_IFBLK, 'p': unix.S_IFIFO}[d.Type]
+	name := l.parent(d.Path)
+	l.call(unix.SYS_MKNODAT, t1.arg(), l.str(name), imm(typ|d.Mode), imm(unix.Mkdev(d.Major, d.Minor))).tolerate(unix.EEXIST)
+	// What is there now must be that device, whoever made it.
+	l.openat2(t1.arg(), name, opath|unix.O_NOFOLLOW, 0, 0).to(t0)
+	st := l.statx(t0.arg())
+	l.test(at(st, statxMode), unix.S_IFMT, typ, unix.EEXIST)
+	if d.Type != 'p' {
+		l.test(at(st, statxRdev), 0xffffffff, d.Major, unix.EEXIST)
+		l.test(at(st, statxRdev+4), 0xffffffff, d.Minor, unix.EEXIST)
+	}
+	if d.UID != 0 || d.GID != 0 {
+		l.call(unix.SYS_FCHOWNAT, t0.arg(), l.str(""), imm(d.UID), imm(d.GID), imm(unix.AT_EMPTY_PATH))
+	}
+}
+
+func (l *lowering) symlink(s plan.Symlink) {
+	name := l.parent(s.Path)
+	if s.Replace {
+		l.call(unix.SYS_UNLINKAT, t1.arg(), l.str(name), imm(0)).tolerate(unix.ENOENT)
+	}
+	l.call(unix.SYS_SYMLINKAT, l.str(s.Target), t1.arg(), l.str(name)).tolerate(unix.EEXIST)
+}
+
+// console opens a terminal of the container's devpts. Its master stays open until the caller has taken a copy.
+func (l *lowering) console(c plan.Console) {
+	master, peer := t0, t1
+	l.openat2(regRoot.arg(), "dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, inRoot, 0).to(master)
+	statfs := l.scratch("statfs", 128)
+	l.call(unix.SYS_FSTATFS, master.arg(), statfs)
+	l.test(statfs, 0xffffffff, unix.DEVPTS_SUPER_MAGIC, unix.ENODEV)
+	st := l.statx(master.arg())
+	l.test(at(st, statxRdev), 0xffffffff, 5, unix.ENODEV)
+	l.test(at(st, statxRdev+4), 0xffffffff, 2, unix.ENODEV)
+	l.call(unix.SYS_IOCTL, master.arg(), imm(unix.TIOCSPTLCK), l.words(0))
+	l.call(unix.SYS_IOCTL, master.arg(), imm(unix.TIOCGPTPEER), imm(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)).to(peer)
+	if c.Width != 0 || c.Height != 0 {
+		size := make([]byte, 8) // struct winsize: rows, columns, pixels
+		binary.NativeEndian.PutUint16(size, c.Height)
+		binary.NativeEndian.PutUint16(size[2:], c.Width)
+		l.call(unix.SYS_IOCTL, peer.arg(), imm(unix.TIOCSWINSZ), l.bytes(size))
+	}
+	if c.UID != 0 {
+		l.call(unix.SYS_FCHOWN, peer.arg(), imm(c.UID), imm(uint32(0xffffffff)))
+	}
+	if c.Node {
+		// The node is mounted from the terminal's own descriptor: no path of the container names it (CVE-2025-52565).
+		l.ensureFile(reg(12), "/dev/console")
+		l.cloneTree(reg(13), peer.arg(), 0)
+		l.moveMount(reg(13).arg(), reg(12).arg())
+	}
+	l.store32(at(l.gateMsg, 8), master.arg())
+	l.gate(gateConsole)
+	l.call(unix.SYS_CLOSE, master.arg())
+	for fd := range 3 {
+		l.call(unix.SYS_DUP3, peer.arg(), imm(fd), imm(0))
+	}
+	l.call(unix.SYS_CLOSE, peer.arg())
+	l.call(unix.SYS_IOCTL, imm(0), imm(unix.TIOCSCTTY), imm(0))
+}
+
+func (l *lowering) readOnlyPath(a plan.ReadOnlyPath) {
+	missing := l.label()
+	l.openRoot(a.Path, opath).to(t0).on(missing, unix.ENOENT, unix.ENOTDIR)
+	l.cloneTree(t1, t0.arg(), unix.AT_RECURSIVE)
+	l.mountSetattr(t1.arg(), unix.AT_RECURSIVE, uint64(plan.AttrReadOnly), 0, 0)
+	l.moveMount(t1.arg(), t0.arg())
+	l.bind(missing)
+}
+
+func (l *lowering) maskPath(a plan.MaskPath) {
+	missing, file, attach := l.label(), l.label(), l.label()
+	l.openRoot(a.Path, opath).to(t0).on(missing, unix.ENOENT, unix.ENOTDIR)
+	st := l.statx(t0.arg())
+	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFDIR, unix.ENOTDIR).on(file)
+	l.cloneTree(t1, imm(l.prep.empty), 0)
+	l.jump(attach)
+	l.bind(file)
+	l.cloneTree(t1, regNull.arg(), 0)
+	l.bind(attach)
+	l.moveMount(t1.arg(), t0.arg())
+	l.bind(missing)
+}
+
+func (l *lowering) pivot(a plan.Pivot) {
+	l.call(unix.SYS_FCHDIR, regRoot.arg())
+	l.call(unix.SYS_PIVOT_ROOT, l.str("."), l.str("."))
+	// The old root now lies on the new one; it is a slave of the host's, so that detaching it stays here.
+	l.call(unix.SYS_FCHDIR, regOldRoot.arg())
+	if l.prep.empty >= 0 {
+		l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH)) // it lies on the old root: see leaveHost
+	}
+	l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH))
+	l.call(unix.SYS_CHDIR, l.str("/"))
+	if a.Propagation != 0 {
+		l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(uint64(a.Propagation)), imm(0))
+	}
+}

@@ -1,0 +1,115 @@
+package launch
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// Capability sets as capset(2) takes them: version 3, two 32-bit halves.
+const linuxCapabilityVersion3 = 0x20080522
+
+// credentials takes the identity of the process. By then every descriptor of the host is closed: no working directory can
+// lead back through /proc/self/fd (CVE-2024-21626).
+func (l *lowering) credentials(c plan.Credentials) {
+	l.closeAllBut([]int{l.report, l.control, l.io.StartGate, l.io.Verdict})
+	l.call(unix.SYS_UMASK, imm(c.Umask))
+	// The caller's user may enter where the process's may not, and the reverse: try before and after.
+	asUser, entered, gone := l.label(), l.label(), l.label()
+	flag := l.words32(0)
+	l.call(unix.SYS_CHDIR, l.str(c.Dir)).on(asUser, unix.EACCES, unix.EPERM)
+	l.store32(flag, imm(1))
+	l.bind(asUser)
+	for bit := 0; bit <= c.LastCap; bit++ {
+		if c.Caps.Bounding&(1<<bit) == 0 {
+			l.call(unix.SYS_PRCTL, imm(unix.PR_CAPBSET_DROP), imm(bit), imm(0), imm(0), imm(0))
+		}
+	}
+	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_KEEPCAPS), imm(1), imm(0), imm(0), imm(0))
+	groups := l.call(unix.SYS_SETGROUPS, imm(len(c.Groups)), l.words32(c.Groups...))
+	if len(c.Groups) == 0 {
+		groups.tolerate(unix.EPERM) // a user namespace whose setgroups is denied
+	}
+	l.call(unix.SYS_SETRESGID, imm(c.GID), imm(c.GID), imm(c.GID))
+	l.call(unix.SYS_SETRESUID, imm(c.UID), imm(c.UID), imm(c.UID))
+	l.test(flag, 0xffffffff, 0, unix.EAGAIN).on(entered)
+	l.call(unix.SYS_CHDIR, l.str(c.Dir))
+	l.bind(entered)
+	name := l.scratch("cwd", unix.PathMax)
+	l.call(unix.SYS_GETCWD, name, imm(unix.PathMax))
+	l.test(name, 0xff, '/', unix.EPERM).on(gone) // "(unreachable)/..." is outside the container
+	l.capset(c.Caps)
+	l.undumpable(true)
+	ok := l.label()
+	l.jump(ok)
+	l.bind(gone)
+	l.fail(unix.EPERM)
+	l.bind(ok)
+}
+
+func (l *lowering) capset(c plan.Caps) {
+	header := l.words32(linuxCapabilityVersion3, 0)
+	sets := l.words32(uint32(c.Effective), uint32(c.Permitted), uint32(c.Inheritable),
+		uint32(c.Effective>>32), uint32(c.Permitted>>32), uint32(c.Inheritable>>32))
+	l.call(unix.SYS_CAPSET, header, sets)
+	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_KEEPCAPS), imm(0), imm(0), imm(0), imm(0))
+	l.call(unix.SYS_PRCTL, imm(unix.PR_CAP_AMBIENT), imm(unix.PR_CAP_AMBIENT_CLEAR_ALL), imm(0), imm(0), imm(0))
+	for bit := range 64 {
+		if c.Ambient&(1<<bit) != 0 {
+			l.call(unix.SYS_PRCTL, imm(unix.PR_CAP_AMBIENT), imm(unix.PR_CAP_AMBIENT_RAISE), imm(bit), imm(0), imm(0))
+		}
+	}
+}
+
+// findExecutable ends with the error that create shall give. A name with a slash is that file or the reason why not:
+// ENOENT, EACCES, EISDIR. A search passes over what cannot be executed and ends with ENOENT.
+func (l *lowering) findExecutable(f plan.FindExecutable) {
+	const xOK = 1
+	found := l.label()
+	search := len(f.Candidates) != 1 || f.Candidates[0] != f.Name
+	for _, c := range f.Candidates {
+		next := l.label()
+		st := l.scratch("statx", statxSize)
+		access := l.call(unix.SYS_FACCESSAT2, cwd, l.str(c), imm(xOK), imm(unix.AT_EACCESS))
+		stat := l.call(unix.SYS_STATX, cwd, l.str(c), imm(0), imm(statxBasic), st)
+		if search {
+			access.on(next)
+			stat.on(next)
+		}
+		l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFDIR, unix.EISDIR).on(found)
+		if !search {
+			l.fail(unix.EISDIR)
+		}
+		l.bind(next)
+	}
+	l.fail(unix.ENOENT)
+	l.bind(found)
+}
+
+// ready reports and waits. The init of a container waits at its start gate, a FIFO; an exec for its caller's byte.
+func (l *lowering) ready(r plan.Ready) {
+	if !r.Stop {
+		l.gate(gateReady)
+		return
+	}
+	l.message(gateReady)
+	l.call(unix.SYS_CLOSE, imm(l.report))
+	l.call(unix.SYS_CLOSE, imm(l.control))
+	l.set(regReport, imm(l.io.Verdict))
+	l.call(unix.SYS_READ, imm(l.io.StartGate), l.scratch("answer", 8), imm(1)).exactly(1)
+	l.call(unix.SYS_CLOSE, imm(l.io.StartGate))
+}
+
+func (l *lowering) exec(e plan.Exec) {
+	denied := l.words32(0)
+	argv, envp := l.vector(e.Args), l.vector(e.Env)
+	for _, c := range e.Candidates {
+		next, no := l.label(), l.label()
+		l.call(unix.SYS_EXECVE, l.str(c), argv, envp).on(next, unix.ENOENT, unix.ENOTDIR).on(no, unix.EACCES)
+		l.bind(no)
+		l.store32(denied, imm(1))
+		l.bind(next)
+	}
+	l.test(denied, 0xffffffff, 0, unix.EACCES)
+	l.fail(unix.ENOENT)
+}

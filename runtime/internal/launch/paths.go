@@ -1,0 +1,121 @@
+package launch
+
+import (
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+)
+
+// Paths of the container are walked by the kernel, below the root's descriptor, never by string: a symbolic link of the
+// image leads elsewhere in the image, not on the host.
+const (
+	inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	opath  = unix.O_PATH | unix.O_CLOEXEC
+)
+
+// relative returns a clean absolute path as openat2 wants it below a descriptor.
+func relative(p string) string {
+	if p = strings.TrimPrefix(path.Clean(p), "/"); p == "" {
+		return "."
+	}
+	return p
+}
+
+// openat2 opens rel below dir.
+func (a *asm) openat2(dir rawchild.Arg, rel string, flags, resolve, mode uint64) ins {
+	how := a.words(flags, mode, resolve)
+	return a.call(unix.SYS_OPENAT2, dir, a.str(rel), how, imm(24))
+}
+
+// openRoot opens a path of the container.
+func (a *asm) openRoot(p string, flags uint64) ins {
+	return a.openat2(regRoot.arg(), relative(p), flags|unix.O_CLOEXEC, inRoot, 0)
+}
+
+// ensureDir opens the directory p of the container into dst and makes its missing components first. It uses t2 and t3.
+func (a *asm) ensureDir(dst reg, p string) {
+	rel := relative(p)
+	made, missing := a.label(), a.label()
+	a.openRoot(rel, opath|unix.O_DIRECTORY).to(dst).on(missing, unix.ENOENT)
+	a.jump(made)
+	a.bind(missing)
+	parent, next := regRoot, t2
+	prefix := ""
+	for _, name := range strings.Split(rel, "/") {
+		prefix = path.Join(prefix, name)
+		mk, opened := a.label(), a.label()
+		a.openRoot(prefix, opath|unix.O_DIRECTORY).to(next).on(mk, unix.ENOENT)
+		a.jump(opened)
+		a.bind(mk)
+		a.call(unix.SYS_MKDIRAT, parent.arg(), a.str(name), imm(0o755)).tolerate(unix.EEXIST)
+		a.openRoot(prefix, opath|unix.O_DIRECTORY).to(next)
+		a.bind(opened)
+		parent = next
+		if next == t2 {
+			next = t3
+		} else {
+			next = t2
+		}
+	}
+	a.set(dst, parent.arg())
+	a.bind(made)
+}
+
+// ensureFile opens the file p of the container into dst and makes it, empty, and its directories when they are missing.
+func (a *asm) ensureFile(dst reg, p string) {
+	rel := relative(p)
+	done, missing := a.label(), a.label()
+	a.openRoot(rel, opath).to(dst).on(missing, unix.ENOENT)
+	a.jump(done)
+	a.bind(missing)
+	a.ensureDir(dst, path.Dir(p))
+	a.openat2(regRoot.arg(), rel, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, inRoot, 0o644).to(t2)
+	a.call(unix.SYS_CLOSE, t2.arg())
+	a.openRoot(rel, opath).to(dst)
+	a.bind(done)
+}
+
+// struct statx, the same on every machine.
+const (
+	statxSize  = 256
+	statxMode  = 28 // __u16
+	statxRdev  = 128
+	statxBasic = unix.STATX_BASIC_STATS
+)
+
+// statx reads the status of a descriptor into data that it returns.
+func (a *asm) statx(fd rawchild.Arg) rawchild.Arg {
+	st := a.scratch("statx", statxSize)
+	a.call(unix.SYS_STATX, fd, a.str(""), imm(unix.AT_EMPTY_PATH), imm(statxBasic), st)
+	return st
+}
+
+// scratch returns data that steps share because none needs it for longer than itself.
+func (a *asm) scratch(name string, size int) rawchild.Arg {
+	key := "\x00scratch " + name
+	if arg, ok := a.strings[key]; ok {
+		return arg
+	}
+	arg := a.bytes(make([]byte, size))
+	a.strings[key] = arg
+	return arg
+}
+
+// moveMount attaches the detached mount tree to the descriptor at.
+func (a *asm) moveMount(tree, at rawchild.Arg) {
+	a.call(unix.SYS_MOVE_MOUNT, tree, a.str(""), at, a.str(""), imm(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+}
+
+// cloneTree copies the mount that fd is on into dst, detached.
+func (a *asm) cloneTree(dst reg, fd rawchild.Arg, flags uint32) {
+	a.call(unix.SYS_OPEN_TREE, fd, a.str(""), imm(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|flags)).to(dst)
+}
+
+// mountSetattr changes the mount that fd is on; recursive is AT_RECURSIVE or 0.
+func (a *asm) mountSetattr(fd rawchild.Arg, recursive uint32, set, clear, propagation uint64) {
+	attr := a.words(set, clear, propagation, 0)
+	a.call(unix.SYS_MOUNT_SETATTR, fd, a.str(""), imm(unix.AT_EMPTY_PATH|recursive), attr, imm(32))
+}

@@ -1,0 +1,147 @@
+package launch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// writeProc writes to a file of a process's proc directory. The process is ours and not yet waited for.
+func writeProc(pid int, name, value string) error {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/%s", pid, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString(value); err != nil {
+		return err
+	}
+	return nil
+}
+
+func mapIDs(pid int, m plan.MapIDs) error {
+	for _, one := range []struct {
+		file string
+		maps []plan.IDMap
+	}{{"uid_map", m.UID}, {"gid_map", m.GID}} {
+		var b strings.Builder
+		for _, e := range one.maps {
+			fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
+		}
+		if err := writeProc(pid, one.file, b.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allLimits adds RLIMIT_NOFILE when the plan has none: the child gets back the one that Go raised.
+func allLimits(a plan.Limits, nofile unix.Rlimit) []plan.Rlimit {
+	for _, l := range a.Rlimits {
+		if l.Resource == unix.RLIMIT_NOFILE {
+			return a.Rlimits
+		}
+	}
+	if nofile.Max == 0 {
+		return a.Rlimits
+	}
+	return append(slices.Clone(a.Rlimits), plan.Rlimit{Type: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE, Soft: nofile.Cur, Hard: nofile.Max})
+}
+
+// setLimits sets the resource limits of another process.
+func setLimits(pid int, limits []plan.Rlimit) error {
+	for _, l := range limits {
+		lim := unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+		if err := unix.Prlimit(pid, l.Resource, &lim, nil); err != nil {
+			return fmt.Errorf("prlimit %s %d:%d: %w", l.Type, l.Soft, l.Hard, err)
+		}
+	}
+	return nil
+}
+
+// stdio is a copy of the caller's resources whose standard streams lie above 2, so that moving them to 0, 1 and 2 never
+// overwrites one that is still needed.
+type stdio struct {
+	r     Resources
+	extra []int
+}
+
+func aboveStdio(r *Resources) (*stdio, error) {
+	s := &stdio{r: *r}
+	for _, fd := range []*int{&s.r.Stdin, &s.r.Stdout, &s.r.Stderr} {
+		if *fd < 0 || *fd > 2 {
+			continue
+		}
+		n, err := unix.FcntlInt(uintptr(*fd), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("duplicate descriptor %d: %w", *fd, err)
+		}
+		*fd = n
+		s.extra = append(s.extra, n)
+	}
+	return s, nil
+}
+
+func (s *stdio) close() {
+	for _, fd := range s.extra {
+		unix.Close(fd)
+	}
+}
+
+// traceBuffer is a program's data in memory that the child shares with us.
+type traceBuffer struct{ data []byte }
+
+// shareData moves the program's data into a shared mapping, so that the times which the child writes can be read.
+func shareData(p *rawchild.Program) (*traceBuffer, error) {
+	data, err := unix.Mmap(-1, 0, len(p.Data), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("map the trace: %w", err)
+	}
+	copy(data, p.Data)
+	p.Data = data
+	return &traceBuffer{data}, nil
+}
+
+func (t *traceBuffer) close() { unix.Munmap(t.data) }
+
+// read returns how long each step took: from its start to the start of the next that was reached.
+func (t *traceBuffer) read(clocks []rawchild.Arg, began time.Duration) []time.Duration {
+	ended := now()
+	starts := make([]time.Duration, len(clocks)+1)
+	for i, c := range clocks {
+		sec, nsec := word(t.data[c.Word:]), word(t.data[c.Word+8:])
+		starts[i] = time.Duration(sec)*time.Second + time.Duration(nsec)
+	}
+	times := make([]time.Duration, len(clocks))
+	starts[len(clocks)] = ended
+	next := ended
+	for i := len(clocks) - 1; i >= 0; i-- {
+		if starts[i] == 0 {
+			times[i] = -1 // not reached yet
+			continue
+		}
+		times[i] = next - starts[i]
+		next = starts[i]
+	}
+	if len(times) > 0 {
+		times[0] += next - began // the clone itself
+	}
+	return times
+}
+
+func now() time.Duration {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return time.Duration(ts.Nano())
+}
+
+func word(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }

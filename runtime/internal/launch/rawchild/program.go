@@ -1,0 +1,128 @@
+// Package rawchild forks this process and lets the child interpret a program of system calls, nothing else.
+//
+// It is the fence around the only code of gosuda that runs between clone and execve. In the child of a multi-threaded Go
+// process no lock can be taken, no memory allocated and no stack grown; so the child runs one loop over instructions that
+// were prepared before the fork. A new feature of the runtime adds instructions, never code here.
+package rawchild
+
+import "fmt"
+
+// Kind says what an argument word means.
+type Kind uint8
+
+// The kinds of arguments.
+const (
+	Imm  Kind = iota // the word itself
+	Data             // the address of an offset in Program.Data
+	Reg              // the value of a register
+)
+
+// Arg is one argument of an instruction.
+type Arg struct {
+	Kind Kind
+	Word uint64
+}
+
+// Pseudo instructions, beside the numbers of system calls.
+const (
+	// OpJump continues at instruction Args[0].
+	OpJump uint32 = 1<<31 + iota
+	// OpSet puts Args[0] into register Dst.
+	OpSet
+	// OpStore32 writes the low 32 bits of Args[1] to the Data offset Args[0].
+	OpStore32
+	// OpTest reads 32 bits at the Data offset Args[0] and compares them, masked by Args[1], with Args[2]; when they differ, the
+	// instruction ends with the errno Args[3].
+	OpTest
+	// OpFail ends with the errno Args[0].
+	OpFail
+)
+
+// Registers is the number of registers; register ReportReg holds the descriptor that failures are written to.
+const (
+	Registers = 24
+	ReportReg = 0
+)
+
+// Branch continues at instruction To when the instruction ends with Errno; Errno -1 stands for any.
+type Branch struct {
+	Errno int32
+	To    int32
+}
+
+// Op is one instruction.
+type Op struct {
+	Nr   uint32 // a system call's number or a pseudo instruction
+	Step int32  // reported with a failure
+	Dst  int8   // register that takes the result, -1 for none
+	// Exact makes any result but Want a failure with EPIPE: the end of file on a gate, or a short write.
+	Exact bool
+	Want  int32
+	Args  [6]Arg
+	On    []Branch
+}
+
+// Reloc is a place in Data that takes the address of another place in Data: pointers inside structures.
+type Reloc struct{ At, Target int }
+
+// Program is position independent; Data is the child's only memory.
+type Program struct {
+	Ops    []Op
+	Data   []byte
+	Relocs []Reloc
+	Init   [Registers]uint64 // first values of the registers
+}
+
+// Report is what the child writes, in the machine's byte order, to the descriptor in ReportReg.
+type Report struct {
+	Kind  ReportKind
+	Step  int32
+	Value uint32 // errno of a failure; the program's own meaning at a gate
+}
+
+// ReportSize is the encoded size of a Report, below PIPE_BUF: reports are never torn.
+const ReportSize = 12
+
+// ReportKind tells failures from gates.
+type ReportKind uint32
+
+// Failed ends a program. Programs number their gates from GateBase.
+const (
+	Failed   ReportKind = 1
+	GateBase ReportKind = 16
+)
+
+// validate refuses what the child could not check for itself.
+func (p *Program) validate() error {
+	for i := range p.Ops {
+		op := &p.Ops[i]
+		if op.Dst >= Registers {
+			return fmt.Errorf("program: instruction %d: register %d (this is a bug)", i, op.Dst)
+		}
+		for _, a := range op.Args {
+			switch {
+			case a.Kind == Data && a.Word > uint64(len(p.Data)):
+				return fmt.Errorf("program: instruction %d: data offset %d beyond %d (this is a bug)", i, a.Word, len(p.Data))
+			case a.Kind == Reg && a.Word >= Registers:
+				return fmt.Errorf("program: instruction %d: register %d (this is a bug)", i, a.Word)
+			}
+		}
+		if op.Nr == OpJump && op.Args[0].Word >= uint64(len(p.Ops)) {
+			return fmt.Errorf("program: instruction %d: jump to %d beyond %d (this is a bug)", i, op.Args[0].Word, len(p.Ops))
+		}
+		for _, b := range op.On {
+			if b.To < 0 || int(b.To) >= len(p.Ops) {
+				return fmt.Errorf("program: instruction %d: branch to %d beyond %d (this is a bug)", i, b.To, len(p.Ops))
+			}
+		}
+	}
+	for _, r := range p.Relocs {
+		if r.At+8 > len(p.Data) || r.Target > len(p.Data) {
+			return fmt.Errorf("program: relocation %d -> %d beyond %d (this is a bug)", r.At, r.Target, len(p.Data))
+		}
+	}
+	if n := len(p.Ops); n == 0 || (p.Ops[n-1].Nr != OpFail && p.Ops[n-1].Nr != OpJump) {
+		return fmt.Errorf("program: the last instruction falls off the end (this is a bug)")
+	}
+	return nil
+}
