@@ -1,0 +1,152 @@
+// Package engine is the OCI engine: it makes, runs and removes containers inside the process that links it.
+//
+// One driver goroutine owns each container. Requests and exits arrive in its mailbox, exits first; State, Pids, Wait and
+// Stats read a published snapshot and never wait behind a slow request. Events come out in the order of the container's
+// life.
+package engine
+
+import (
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Options configure an Engine.
+type Options struct {
+	// Root is the directory that holds one directory per container; it is made with mode 0711 when missing. The shim uses
+	// /run/containerd/gosuda/<namespace>, the command line /run/gosudacon.
+	Root string
+	// OnEvent is told of every step of a container's life, in order per container, on the container's driver goroutine.
+	// It must not block and must not call back into the container. Nil means nobody listens.
+	OnEvent func(Event)
+	// Log receives warnings that no caller asked for; nil discards them.
+	Log *slog.Logger
+}
+
+// Stdio is the container's end of its standard streams. The engine borrows the files for the duration of the call that
+// takes them; the caller closes them afterwards. A nil file is /dev/null.
+type Stdio struct {
+	In, Out, Err *os.File
+}
+
+// CreateRequest asks for one container.
+type CreateRequest struct {
+	// ID matches [A-Za-z0-9_+.-]+ and is not "." or "..".
+	ID string
+	// Bundle is the absolute path of the directory with config.json.
+	Bundle string
+	// Rootfs is mounted, in order, onto Bundle/rootfs before the launch and unmounted by Delete. Empty: the spec's root.path is
+	// used as it is.
+	Rootfs []RootfsMount
+	// Stdio is ignored when process.terminal is set: Container.TakeConsole then returns the terminal's master.
+	Stdio Stdio
+	// Terminal is what the caller is prepared for; it must be the same as process.terminal.
+	Terminal      bool
+	NoPivotRoot   bool // refused: see Create
+	NoNewKeyring  bool // do not join a new session keyring
+	SystemdCgroup bool // linux.cgroupsPath is slice:prefix:name and systemd makes the cgroup; also chosen by that syntax alone
+	// Trace, when set, makes the launch record when each step of the plan ended; see Container.Trace.
+	Trace bool
+	// FailStep makes the launch fail with EIO at the given step of the plan (1 is the first); 0 never. For tests only.
+	FailStep int
+}
+
+// RootfsMount is one mount of the root file system, in the form of containerd.types.Mount.
+type RootfsMount struct {
+	Type, Source, Target string
+	Options              []string
+}
+
+// EventKind says which step of a life an Event tells of.
+type EventKind uint8
+
+// The kinds of events, in the words of containerd's task events.
+const (
+	Created EventKind = iota + 1
+	Started
+	ExecAdded
+	ExecStarted
+	Exited
+	OOM
+	Paused
+	Resumed
+	ExecDeleted
+	Deleted
+	Checkpointed
+)
+
+// Event is one step of a container's life.
+type Event struct {
+	Kind      EventKind
+	Container string
+	Exec      string // "" for the init process
+	Pid       int    // of the process that the event is about
+	Exit      Exit   // set for Exited, ExecDeleted and Deleted
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Pid    int
+	Status int       // exit code, or 128+signal
+	At     time.Time // zero when the process never ran
+}
+
+// Status is the state of a container or of one of its processes.
+type Status string
+
+// The states, in the words of runtime-spec and of the task API.
+const (
+	StatusCreating Status = "creating"
+	StatusCreated  Status = "created"
+	StatusRunning  Status = "running"
+	StatusPausing  Status = "pausing"
+	StatusPaused   Status = "paused"
+	StatusStopped  Status = "stopped"
+)
+
+// ProcessState is a snapshot of one process.
+type ProcessState struct {
+	Container string
+	Exec      string // "" for the init process
+	Pid       int    // 0 before it exists; kept after it ended
+	Status    Status
+	Exit      Exit
+	Terminal  bool
+}
+
+// ProcessInfo names one process in the container's cgroup.
+type ProcessInfo struct {
+	Pid  int
+	Exec string // the exec that it is the first process of, or ""
+}
+
+// ExecRequest adds a process to a container.
+type ExecRequest struct {
+	ID      string // unique in the container until deleted
+	Process *specs.Process
+}
+
+// Kind classifies an Error for translation into gRPC codes and exit codes.
+type Kind uint8
+
+// The kinds of errors.
+const (
+	Internal Kind = iota // the kernel refused, or our bug
+	InvalidArgument
+	NotFound
+	AlreadyExists
+	FailedPrecondition
+	NotImplemented
+)
+
+// Error is an error of the engine. Callers look at Kind, never at the text; the texts are those that clients of runc know.
+type Error struct {
+	Kind Kind
+	Msg  string
+	Err  error // the cause, may be nil; already part of Msg
+}
+
+func (e *Error) Error() string { return e.Msg }
+func (e *Error) Unwrap() error { return e.Err }

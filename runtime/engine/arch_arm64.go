@@ -1,0 +1,5 @@
+package engine
+
+import "github.com/gosuda/gosudacon/runtime/internal/seccomp"
+
+const nativeArch = seccomp.ARM64

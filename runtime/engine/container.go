@@ -1,0 +1,550 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
+	"github.com/gosuda/gosudacon/runtime/internal/child"
+	"github.com/gosuda/gosudacon/runtime/internal/hooks"
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
+	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/store"
+)
+
+// Container is one container; its methods are safe for concurrent use.
+//
+// The driver goroutine alone changes it. What others read stands below mu, and changes in one step.
+type Container struct {
+	engine *Engine
+	id     string
+	bundle string
+	spec   *specs.Spec
+	facts  *plan.Facts
+	root   string // absolute path of the root file system
+	dir    store.Dir
+	cgroup *cgroup.Cgroup
+	trace  string
+	// needsReaping: the pid namespace is shared, so that init's end does not end the others.
+	needsReaping bool
+
+	mail *mailbox
+	stop chan struct{} // closed by the driver when the container is deleted
+
+	// Only the driver, once there is one:
+	record   *store.Record
+	gate     *store.Gate
+	plan     *plan.Plan // until started: an error names its step
+	starting bool       // a start is under way: an exit waits for its end
+	initExit *initExit  // init has ended, its exit is not yet told
+	oomSeen  uint64     // kills that were told
+	stopOOM  func()     // ends the watch
+	starts   int        // execs being started
+
+	mu      sync.RWMutex
+	state   lifecycle.State
+	pausing bool
+	init    *process // nil without a process in the config
+	execs   map[string]*process
+	console *os.File
+	last    *Stats // read when init ended
+}
+
+// process is init or an exec.
+type process struct {
+	exec     string // "" for init
+	spec     *specs.Process
+	child    *child.Process // nil before it runs
+	pid      int
+	status   Status // created, running or stopped
+	starting bool
+	exit     Exit
+	done     chan struct{} // closed when the exit was told
+	terminal bool
+}
+
+// initExit is an end of init that waits for those of the execs.
+type initExit struct {
+	status unix.WaitStatus
+	at     time.Time
+}
+
+// ID returns the container's id.
+func (c *Container) ID() string { return c.id }
+
+// Pid returns init's process id; 0 when the spec has no process.
+func (c *Container) Pid() int { return c.init.pid }
+
+// Trace returns the text of the launch plan with the time that each step took; "" unless CreateRequest.Trace was set.
+func (c *Container) Trace() string { return c.trace }
+
+// TakeConsole returns the master of init's terminal, owned by the caller from then on; nil when process.terminal is false
+// or it was taken before.
+func (c *Container) TakeConsole() *os.File {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.console
+	c.console = nil
+	return f
+}
+
+// begin makes the created container public and starts its driver.
+func (c *Container) begin() {
+	c.mail, c.stop = newMailbox(), make(chan struct{})
+	c.publish(func() { c.state = lifecycle.Created })
+	if stop, err := c.cgroup.WatchOOM(func(kills uint64) { c.mail.exit(func() { c.tellOOM(kills) }) }); err != nil {
+		c.engine.opts.Log.Warn("watch for OOM kills", "container", c.id, "error", err)
+		c.stopOOM = func() {}
+	} else {
+		c.stopOOM = stop
+	}
+	c.engine.emit(Event{Kind: Created, Container: c.id, Pid: c.init.pid})
+	go c.mail.drive(c.stop)
+	go c.await(c.init)
+}
+
+func (c *Container) publish(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+}
+
+func (c *Container) currentState() lifecycle.State {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.state
+}
+
+// await waits for a process and tells the driver.
+func (c *Container) await(p *process) {
+	status, err := p.child.Wait()
+	at := time.Now()
+	if err != nil {
+		c.engine.opts.Log.Error("lost a process", "container", c.id, "exec", p.exec, "error", err)
+		status = unix.WaitStatus(unix.SIGKILL)
+	}
+	c.mail.exit(func() {
+		if p == c.init {
+			c.initEnded(&initExit{status, at})
+		} else {
+			c.execEnded(p, status, at)
+		}
+	})
+}
+
+// end makes a process stopped, told and waitable.
+func (c *Container) end(p *process, status unix.WaitStatus, at time.Time) {
+	exit := Exit{Pid: p.pid, Status: child.ExitCode(status), At: at}
+	c.publish(func() {
+		p.status, p.exit = StatusStopped, exit
+		p.child.Close()
+		if p == c.init {
+			c.state = lifecycle.Stopped
+		}
+	})
+	c.engine.emit(Event{Kind: Exited, Container: c.id, Exec: p.exec, Pid: p.pid, Exit: exit})
+	close(p.done)
+}
+
+func (c *Container) execEnded(p *process, status unix.WaitStatus, at time.Time) {
+	c.end(p, status, at)
+	c.finishInit()
+}
+
+// initEnded starts the end of the container: whoever is left in it goes first.
+func (c *Container) initEnded(e *initExit) {
+	c.initExit = e
+	if c.needsReaping || c.currentState() == lifecycle.Paused {
+		// Nobody may outlive init; a frozen process does not die.
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+			defer cancel()
+			if err := c.cgroup.Kill(ctx); err != nil {
+				c.engine.opts.Log.Warn("kill what init left", "container", c.id, "error", err)
+			}
+		}()
+	}
+	c.finishInit()
+}
+
+// finishInit tells init's exit once nothing else of the container is alive or on its way: it is the last.
+func (c *Container) finishInit() {
+	if c.initExit == nil || c.starting || c.starts > 0 {
+		return
+	}
+	for _, p := range c.execs {
+		if p.status == StatusRunning {
+			return
+		}
+	}
+	e := c.initExit
+	c.initExit = nil
+	c.stopOOM()
+	if kills, err := c.cgroup.OOMKills(); err == nil {
+		c.tellOOM(kills)
+	}
+	var last Stats
+	if err := c.cgroup.Stats(&last); err == nil {
+		c.publish(func() { c.last = &last })
+	}
+	c.record.Status = lifecycle.Stopped.String()
+	c.record.Exit = &store.Exit{Status: child.ExitCode(e.status), At: e.at}
+	if err := c.dir.Write(c.record); err != nil {
+		c.engine.opts.Log.Error("record the exit", "container", c.id, "error", err)
+	}
+	if c.gate != nil {
+		c.gate.Close()
+		c.gate = nil
+	}
+	c.end(c.init, e.status, e.at)
+}
+
+// tellOOM emits one event per kill that was not told yet.
+func (c *Container) tellOOM(kills uint64) {
+	for ; c.oomSeen < kills; c.oomSeen++ {
+		c.engine.emit(Event{Kind: OOM, Container: c.id, Pid: c.init.pid})
+	}
+}
+
+// Start lets init execute process.args. It returns the error of execve.
+func (c *Container) Start(ctx context.Context) error {
+	return c.mail.ask(ctx, func(answer func(error)) {
+		if err := c.mayStart(); err != nil {
+			answer(err)
+			return
+		}
+		c.starting = true
+		go func() {
+			err := c.openGate()
+			c.mail.exit(func() {
+				c.started(err)
+				answer(err)
+			})
+		}()
+	})
+}
+
+func (c *Container) mayStart() error {
+	if err := refuse(c.currentState(), lifecycle.Start); err != nil {
+		return err
+	}
+	switch {
+	case c.starting:
+		return errorf(FailedPrecondition, nil, "cannot start a running process")
+	case c.initExit != nil:
+		return errorf(FailedPrecondition, nil, "cannot start a stopped process")
+	case c.spec.Process == nil:
+		return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
+	}
+	return nil
+}
+
+// openGate lets init execute its program and says why it could not.
+func (c *Container) openGate() error {
+	err := c.gate.Open(c.init.child.Signal)
+	var failed *store.StartError
+	if errors.As(err, &failed) {
+		err = launch.NewStepError(c.plan, failed.Step, failed.Errno)
+	}
+	return explain(err)
+}
+
+// started follows an attempt to start.
+func (c *Container) started(err error) {
+	c.starting = false
+	if err == nil {
+		c.publish(func() { c.state, c.init.status = lifecycle.Running, StatusRunning })
+		c.record.Status = lifecycle.Running.String()
+		if err := c.dir.Write(c.record); err != nil {
+			c.engine.opts.Log.Error("record the start", "container", c.id, "error", err)
+		}
+		c.engine.emit(Event{Kind: Started, Container: c.id, Pid: c.init.pid})
+		if h := c.spec.Hooks; h != nil && len(h.Poststart) > 0 {
+			go c.runHooks("poststart", h.Poststart, c.ociState(specs.StateRunning, c.init.pid))
+		}
+	}
+	c.gate.Close()
+	c.gate, c.plan = nil, nil
+	c.finishInit()
+}
+
+// runHooks runs hooks whose failure is only reported, as the spec says of poststart and poststop.
+func (c *Container) runHooks(at string, list []specs.Hook, state specs.State) {
+	if err := hooks.Run(context.Background(), at, list, state, c.engine.StartChild); err != nil {
+		c.engine.opts.Log.Warn("hook failed", "container", c.id, "error", err)
+	}
+}
+
+// Kill sends a signal to init (execID "") or an exec; all: to every process of the container's cgroup.
+//
+// It does not wait for the driver: a container can be killed whatever else is going on.
+func (c *Container) Kill(ctx context.Context, execID string, signal uint32, all bool) error {
+	sig := unix.Signal(signal)
+	if signal > 64 {
+		return errorf(InvalidArgument, nil, "signal %d: there is none of that number", signal)
+	}
+	if all && execID == "" {
+		if err := refuse(c.currentState(), lifecycle.KillAll); err != nil {
+			return err
+		}
+		if sig == unix.SIGKILL {
+			return explain(c.cgroup.Kill(ctx))
+		}
+		return explain(c.cgroup.Signal(sig))
+	}
+	c.mu.RLock()
+	err := c.killLocked(execID, sig)
+	paused := c.state == lifecycle.Paused
+	c.mu.RUnlock()
+	if err == nil && paused && sig == unix.SIGKILL {
+		// On cgroup v1 a frozen process does not even die.
+		return explain(c.cgroup.Thaw())
+	}
+	return err
+}
+
+func (c *Container) killLocked(execID string, sig unix.Signal) error {
+	p := c.init
+	if execID == "" {
+		if err := refuse(c.state, lifecycle.Kill); err != nil {
+			return err
+		}
+	} else if p = c.execs[execID]; p == nil {
+		return noProcess(execID)
+	}
+	switch {
+	case p.status == StatusStopped:
+		return errorf(NotFound, nil, "process already finished")
+	case p.child == nil:
+		return errorf(FailedPrecondition, nil, "process not created")
+	}
+	if err := p.child.Signal(sig); err != nil {
+		if errors.Is(err, unix.ESRCH) {
+			return errorf(NotFound, err, "process already finished")
+		}
+		return errorf(Internal, err, "signal %d to process %d: %v", sig, p.pid, err)
+	}
+	return nil
+}
+
+func noProcess(execID string) error {
+	return errorf(NotFound, nil, "process does not exist %s", execID)
+}
+
+// Pause freezes every process of the container; Resume thaws them.
+func (c *Container) Pause(ctx context.Context) error {
+	return c.mail.ask(ctx, func(answer func(error)) {
+		if err := refuse(c.currentState(), lifecycle.Pause); err != nil {
+			answer(err)
+			return
+		}
+		c.publish(func() { c.pausing = true })
+		err := c.cgroup.Freeze(ctx)
+		c.publish(func() {
+			c.pausing = false
+			if err == nil {
+				c.state = lifecycle.Paused
+			}
+		})
+		if err != nil {
+			answer(errorf(Internal, errors.Join(err, c.cgroup.Thaw()), "pause: %v", err))
+			return
+		}
+		c.engine.emit(Event{Kind: Paused, Container: c.id, Pid: c.init.pid})
+		answer(nil)
+	})
+}
+
+// Resume thaws the processes of a paused container.
+func (c *Container) Resume(ctx context.Context) error {
+	return c.mail.ask(ctx, func(answer func(error)) {
+		if err := refuse(c.currentState(), lifecycle.Resume); err != nil {
+			answer(err)
+			return
+		}
+		if err := c.cgroup.Thaw(); err != nil {
+			answer(errorf(Internal, err, "resume: %v", err))
+			return
+		}
+		c.publish(func() { c.state = lifecycle.Running })
+		c.engine.emit(Event{Kind: Resumed, Container: c.id, Pid: c.init.pid})
+		answer(nil)
+	})
+}
+
+// Update changes resource limits of the live container; nil fields stay.
+func (c *Container) Update(ctx context.Context, r *specs.LinuxResources) error {
+	return c.mail.ask(ctx, func(answer func(error)) {
+		err := refuse(c.currentState(), lifecycle.Update)
+		if err == nil {
+			err = explain(c.cgroup.Set(r))
+		}
+		answer(err)
+	})
+}
+
+// Delete removes a container that is stopped, or created (init is killed first and its exit emitted). It is idempotent
+// until it succeeds: after an error it can be called again.
+func (c *Container) Delete(ctx context.Context) (Exit, error) {
+	if c.currentState() == lifecycle.Created {
+		if err := c.Kill(ctx, "", uint32(unix.SIGKILL), false); err != nil && !isKind(err, NotFound) {
+			return Exit{}, err
+		}
+		if _, err := c.Wait(ctx, ""); err != nil {
+			return Exit{}, err
+		}
+	}
+	var exit Exit
+	err := c.mail.ask(ctx, func(answer func(error)) {
+		if err := refuse(c.currentState(), lifecycle.Delete); err != nil {
+			answer(err)
+			return
+		}
+		exit = c.init.exit
+		answer(c.remove(ctx))
+	})
+	return exit, err
+}
+
+// remove takes away what create made, what may still use it first.
+func (c *Container) remove(ctx context.Context) error {
+	if err := c.cgroup.Kill(ctx); err != nil {
+		return errorf(Internal, err, "delete: kill what is left: %v", err)
+	}
+	if err := c.cgroup.Destroy(ctx); err != nil {
+		return errorf(Internal, err, "delete: %v", err)
+	}
+	c.cgroup.Close()
+	if err := c.unmountRootfs(); err != nil {
+		return errorf(Internal, err, "delete: %v", err)
+	}
+	if f := c.TakeConsole(); f != nil {
+		f.Close()
+	}
+	if h := c.spec.Hooks; h != nil && len(h.Poststop) > 0 {
+		c.runHooks("poststop", h.Poststop, c.ociState(specs.StateStopped, 0))
+	}
+	if err := c.dir.Remove(); err != nil {
+		return errorf(Internal, err, "delete: remove state: %v", err)
+	}
+	c.publish(func() { c.state = lifecycle.Deleted })
+	c.engine.emit(Event{Kind: Deleted, Container: c.id, Pid: c.init.pid, Exit: c.init.exit})
+	c.engine.forget(c.id)
+	close(c.stop)
+	return nil
+}
+
+func isKind(err error, k Kind) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == k
+}
+
+// find returns init or an exec; the caller holds mu or is the driver.
+func (c *Container) find(execID string) (*process, error) {
+	if execID == "" {
+		return c.init, nil
+	}
+	if p := c.execs[execID]; p != nil {
+		return p, nil
+	}
+	return nil, noProcess(execID)
+}
+
+// State returns a snapshot of init (execID "") or an exec, without waiting for anything.
+func (c *Container) State(execID string) (ProcessState, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.state == lifecycle.Creating {
+		return ProcessState{Container: c.id, Status: StatusCreating}, nil
+	}
+	p, err := c.find(execID)
+	if err != nil {
+		return ProcessState{}, err
+	}
+	s := ProcessState{Container: c.id, Exec: execID, Pid: p.pid, Status: p.status, Exit: p.exit, Terminal: p.terminal}
+	if p.status == StatusRunning {
+		switch {
+		case c.pausing:
+			s.Status = StatusPausing
+		case c.state == lifecycle.Paused:
+			s.Status = StatusPaused
+		}
+	}
+	return s, nil
+}
+
+// Pids lists the processes in the container's cgroup and its children. A stopped container is FailedPrecondition.
+func (c *Container) Pids() ([]ProcessInfo, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if err := refuse(c.state, lifecycle.Pids); err != nil {
+		return nil, err
+	}
+	pids, err := c.cgroup.Pids()
+	if err != nil {
+		return nil, errorf(Internal, err, "list processes: %v", err)
+	}
+	execs := map[int]string{}
+	for id, p := range c.execs {
+		if p.status == StatusRunning {
+			execs[p.pid] = id
+		}
+	}
+	if len(pids) == 0 {
+		pids = []int{c.init.pid} // it lives, wherever it moved itself: containerd takes an empty list for a dead task
+	}
+	out := make([]ProcessInfo, len(pids))
+	for i, pid := range pids {
+		out[i] = ProcessInfo{Pid: pid, Exec: execs[pid]}
+	}
+	return out, nil
+}
+
+// Wait returns when the process has ended and its exit is recorded and emitted, or ctx ends.
+func (c *Container) Wait(ctx context.Context, execID string) (Exit, error) {
+	c.mu.RLock()
+	p, err := c.find(execID)
+	c.mu.RUnlock()
+	if err != nil {
+		return Exit{}, err
+	}
+	select {
+	case <-p.done:
+		return p.exit, nil
+	case <-ctx.Done():
+		return Exit{}, ctx.Err()
+	}
+}
+
+// Stats reads the cgroup's figures; after exit, the last ones recorded.
+func (c *Container) Stats() (*Stats, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if err := refuse(c.state, lifecycle.Stats); err != nil {
+		return nil, err
+	}
+	if c.last != nil {
+		return c.last, nil
+	}
+	s := &Stats{}
+	if err := c.cgroup.Stats(s); err != nil {
+		return nil, errorf(Internal, err, "read stats: %v", err)
+	}
+	return s, nil
+}
+
+// checkID is for the ids of execs, which are file names to containerd.
+func checkID(id string) error {
+	if err := store.CheckID(id); err != nil {
+		return errorf(InvalidArgument, err, "exec %s", fmt.Sprint(err))
+	}
+	return nil
+}

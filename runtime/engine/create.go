@@ -1,0 +1,280 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/bundle"
+	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
+	"github.com/gosuda/gosudacon/runtime/internal/hooks"
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
+	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/rootfs"
+	"github.com/gosuda/gosudacon/runtime/internal/store"
+	"github.com/gosuda/gosudacon/runtime/internal/sys/nofile"
+)
+
+// Create makes a container as far as `created`: everything is applied but process.args. When ctx ends, or on any error,
+// whatever was made is undone and no event is emitted.
+func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, error) {
+	if err := store.CheckID(r.ID); err != nil {
+		return nil, errorf(InvalidArgument, err, "%v", err)
+	}
+	c := &Container{engine: e, id: r.ID, bundle: r.Bundle, state: lifecycle.Creating, execs: map[string]*process{}}
+	e.mu.Lock()
+	_, exists := e.containers[r.ID]
+	if !exists {
+		e.containers[r.ID] = c
+	}
+	e.mu.Unlock()
+	if exists {
+		return nil, errorf(AlreadyExists, nil, "container %q already exists", r.ID)
+	}
+	if err := c.create(ctx, r); err != nil {
+		e.forget(r.ID)
+		return nil, explain(err)
+	}
+	return c, nil
+}
+
+// creation undoes what was made when the container does not come to be.
+type creation struct{ undo []func() error }
+
+func (u *creation) add(f func() error) { u.undo = append(u.undo, f) }
+
+func (u *creation) fail(err error) error {
+	for i := len(u.undo) - 1; i >= 0; i-- {
+		if e := u.undo[i](); e != nil {
+			err = fmt.Errorf("%w (and while undoing it: %v)", err, e)
+		}
+	}
+	return err
+}
+
+func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
+	e := c.engine
+	cg, p, err := c.prepare(r)
+	if err != nil {
+		return err
+	}
+	var made creation
+	defer func() {
+		if err != nil {
+			err = made.fail(err)
+		}
+	}()
+	if c.dir, err = store.Make(e.opts.Root, r.ID); err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return errorf(AlreadyExists, err, "container %q already exists in %s", r.ID, e.opts.Root)
+		}
+		return err
+	}
+	made.add(c.dir.Remove)
+	c.record = &store.Record{OCIVersion: specs.Version, ID: c.id, Bundle: c.bundle, Created: time.Now(),
+		Status: lifecycle.Creating.String(), CgroupPaths: cg.Paths(), SystemdUnit: cg.Unit(), Annotations: c.spec.Annotations}
+	if len(r.Rootfs) > 0 {
+		c.record.Rootfs = filepath.Join(c.bundle, "rootfs")
+	}
+	if err := c.dir.Write(c.record); err != nil {
+		return err
+	}
+	if err := c.mountRootfs(r.Rootfs); err != nil {
+		return err
+	}
+	made.add(func() error { return c.unmountRootfs() })
+	if err := bundle.CheckRoot(c.root); err != nil {
+		return errorf(InvalidArgument, err, "config.json: %v", err)
+	}
+	p.SetHome(func() string { return homeIn(c.root, c.spec.Process.User.UID) })
+	if err := cg.Create(); err != nil {
+		return err
+	}
+	made.add(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+		defer cancel()
+		err := errors.Join(cg.Kill(ctx), cg.Destroy(ctx))
+		cg.Close()
+		return err
+	})
+	if err := c.launch(ctx, r, p); err != nil {
+		return err
+	}
+	c.begin()
+	return nil
+}
+
+// cleanupTime bounds what is done after the caller's own time is up.
+const cleanupTime = 4 * time.Second
+
+// prepare does everything that touches nothing: whatever is wrong with the request is said before anything is made.
+func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, err error) {
+	e := c.engine
+	if !filepath.IsAbs(r.Bundle) {
+		return nil, nil, errorf(InvalidArgument, nil, "bundle %q is not an absolute path", r.Bundle)
+	}
+	if c.spec, err = bundle.Load(r.Bundle); err != nil {
+		return nil, nil, errorf(InvalidArgument, err, "%v", err)
+	}
+	terminal := c.spec.Process != nil && c.spec.Process.Terminal
+	switch {
+	case r.NoPivotRoot:
+		return nil, nil, errorf(InvalidArgument, nil, "option NoPivotRoot is not supported yet")
+	case terminal != r.Terminal:
+		return nil, nil, errorf(InvalidArgument, nil, "process.terminal is %t in config.json and %t in the request", terminal, r.Terminal)
+	}
+	if c.spec.Linux == nil {
+		c.spec.Linux = &specs.Linux{}
+	}
+	cg, err = cgroup.New(e.cgroups, cgroup.Config{ID: r.ID, Path: c.spec.Linux.CgroupsPath, Systemd: r.SystemdCgroup,
+		Resources: c.spec.Linux.Resources})
+	if err != nil {
+		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
+	}
+	c.cgroup = cg
+	if c.root, err = bundle.RootPath(r.Bundle, c.spec); err != nil {
+		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
+	}
+	c.facts = e.facts(cg)
+	p, err = plan.Compile(c.spec, r.Bundle, c.facts, plan.Options{ID: r.ID, RootPath: c.root, NoNewKeyring: r.NoNewKeyring})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, w := range p.Warnings {
+		e.opts.Log.Warn(w, "container", r.ID)
+	}
+	c.needsReaping = true
+	for _, n := range c.spec.Linux.Namespaces {
+		if n.Type == specs.PIDNamespace && n.Path == "" {
+			c.needsReaping = false
+		}
+	}
+	return cg, p, nil
+}
+
+func (c *Container) mountRootfs(mounts []RootfsMount) error {
+	list := make([]rootfs.Mount, len(mounts))
+	for i, m := range mounts {
+		list[i] = rootfs.Mount(m)
+	}
+	return rootfs.MountAll(list, filepath.Join(c.bundle, "rootfs"))
+}
+
+func (c *Container) unmountRootfs() error {
+	if c.record.Rootfs == "" {
+		return nil
+	}
+	return rootfs.Unmount(c.record.Rootfs)
+}
+
+// homeIn reads a user's home directory from the container's passwd file.
+func homeIn(root string, uid uint32) string {
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "/"
+	}
+	defer unix.Close(fd)
+	return bundle.Home(fd, uid)
+}
+
+// launch makes init, as far as `created`.
+func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) error {
+	gate, err := c.dir.MakeGate()
+	if err != nil {
+		return err
+	}
+	res := c.engine.resources(r.Stdio)
+	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
+	res.Trace, res.FailStep = r.Trace, r.FailStep
+	res.Born = c.born
+	res.RunHooks = c.createHooks
+	if c.cgroup.NeedsPid() {
+		res.EnterCgroup = c.cgroup.AddPid
+	} else {
+		join, err := c.cgroup.Join()
+		if err != nil {
+			gate.Close()
+			return err
+		}
+		defer join.Close()
+		res.CgroupFD, res.CgroupTasks = join.Unified, join.Tasks
+	}
+	ch, err := launch.Start(ctx, p, res)
+	gate.CloseChildEnds()
+	if err != nil {
+		gate.Close()
+		return err
+	}
+	c.gate, c.plan = gate, p
+	c.console = ch.Console
+	c.init = &process{child: ch.Process, pid: ch.Pid, status: StatusCreated, done: make(chan struct{}), terminal: r.Terminal}
+	if r.Trace {
+		c.trace = traceText(p, ch.Times)
+	}
+	return nil
+}
+
+// resources returns what every launch needs; the caller adds the rest.
+func (e *Engine) resources(io Stdio) *launch.Resources {
+	fd := func(f *os.File) int {
+		if f == nil {
+			return -1
+		}
+		return int(f.Fd())
+	}
+	return &launch.Resources{
+		Stdin: fd(io.In), Stdout: fd(io.Out), Stderr: fd(io.Err),
+		DevNull: int(e.host.DevNull.Fd()), Proc: int(e.host.Proc.Fd()), OwnPidNS: int(e.host.PIDNS.Fd()),
+		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1,
+		Children: e.children,
+		NoFile:   unix.Rlimit{Cur: nofile.Soft, Max: nofile.Hard},
+	}
+}
+
+// born records the process before it may go on: from here on a crash of ours leaves it alive.
+func (c *Container) born(pid int) error {
+	start, err := store.StartTime(pid)
+	if err != nil {
+		return err
+	}
+	c.record.Pid, c.record.StartTime, c.record.Status = pid, start, lifecycle.Created.String()
+	return c.dir.Write(c.record)
+}
+
+// ociState is what hooks read on their standard input.
+func (c *Container) ociState(status specs.ContainerState, pid int) specs.State {
+	return specs.State{Version: specs.Version, ID: c.id, Status: status, Pid: pid, Bundle: c.bundle, Annotations: c.spec.Annotations}
+}
+
+func (c *Container) createHooks(ctx context.Context, pid int) error {
+	state := c.ociState(specs.StateCreating, pid)
+	h := c.spec.Hooks
+	if err := hooks.Run(ctx, "prestart", h.Prestart, state, c.engine.StartChild); err != nil { //nolint:staticcheck // deprecated, but the spec has it
+		return err
+	}
+	return hooks.Run(ctx, "createRuntime", h.CreateRuntime, state, c.engine.StartChild)
+}
+
+// traceText prints the plan with the time each step took.
+func traceText(p *plan.Plan, times []time.Duration) string {
+	var b strings.Builder
+	for i, line := range strings.Split(strings.TrimSuffix(p.String(), "\n"), "\n") {
+		switch {
+		case i >= len(times):
+			fmt.Fprintf(&b, "%10s  %s\n", "", line)
+		case times[i] < 0:
+			fmt.Fprintf(&b, "%10s  %s\n", "at start", line)
+		default:
+			fmt.Fprintf(&b, "%7d µs  %s\n", times[i].Microseconds(), line)
+		}
+	}
+	return b.String()
+}

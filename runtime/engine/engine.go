@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"path/filepath"
+	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
+	"github.com/gosuda/gosudacon/runtime/internal/child"
+	"github.com/gosuda/gosudacon/runtime/internal/host"
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/seccomp"
+)
+
+// Stats are a container's figures; see Container.Stats.
+type (
+	Stats   = cgroup.Stats
+	StatsV1 = cgroup.StatsV1
+	StatsV2 = cgroup.StatsV2
+)
+
+// Engine makes containers under one state root. Its methods are safe for concurrent use.
+type Engine struct {
+	opts     Options
+	host     *host.Host
+	cgroups  *cgroup.Host
+	children *child.Table
+	profiles *seccomp.Cache
+
+	mu         sync.Mutex
+	containers map[string]*Container // from the start of Create to the end of Delete
+}
+
+// New returns an engine whose containers live under o.Root. The error names what this kernel lacks.
+func New(o Options) (*Engine, error) {
+	h, err := host.Probe()
+	if err != nil {
+		return nil, fmt.Errorf("probe the host: %w", err)
+	}
+	cg, err := cgroup.Probe()
+	if err != nil {
+		return nil, fmt.Errorf("probe the host's cgroups: %w", err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{opts: o, host: h, cgroups: cg, children: &child.Table{}, profiles: seccomp.NewCache(profileCache),
+		containers: map[string]*Container{}}, nil
+}
+
+// profileCache is how many compiled seccomp profiles are kept: the containers of a pod mostly share one.
+const profileCache = 4
+
+// Reap makes this process the reaper of its orphaned descendants, for as long as it lives. A shim calls it once.
+func (e *Engine) Reap() error { return e.children.Reap() }
+
+// StartChild starts a helper process that Reap must leave to its owner, and returns how to wait for it, which the caller
+// must do once.
+func (e *Engine) StartChild(cmd *exec.Cmd) (wait func() error, err error) {
+	return e.children.Start(cmd)
+}
+
+// facts returns what plan.Compile must know.
+func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
+	f := &plan.Facts{
+		CgroupV2:     e.cgroups.Mode == cgroup.V2,
+		Capabilities: e.host.Capabilities,
+		LastCap:      e.host.LastCap,
+		AppArmor:     e.host.AppArmor,
+		SELinux:      e.host.SELinux,
+		CompileSeccomp: func(p *specs.LinuxSeccomp) (*seccomp.Filter, error) {
+			return e.profiles.Compile(p, seccomp.Options{Arch: nativeArch, SupportedFlags: e.host.SeccompFlags})
+		},
+	}
+	paths := cg.Paths()
+	for _, h := range e.cgroups.Hierarchies {
+		f.CgroupV1 = append(f.CgroupV1, plan.Hierarchy{Options: h.Controllers, Dir: filepath.Base(h.Mount), Path: paths[h.Controllers[0]]})
+	}
+	return f
+}
+
+func (e *Engine) emit(ev Event) {
+	if e.opts.OnEvent != nil {
+		e.opts.OnEvent(ev)
+	}
+}
+
+func (e *Engine) forget(id string) {
+	e.mu.Lock()
+	delete(e.containers, id)
+	e.mu.Unlock()
+}
+
+func errorf(kind Kind, cause error, format string, args ...any) *Error {
+	return &Error{Kind: kind, Msg: fmt.Sprintf(format, args...), Err: cause}
+}
+
+// explain turns an error of a launch into one of the engine, with the text that clients of runc know when the program
+// cannot be executed.
+func explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return err
+	}
+	var config *plan.Error
+	if errors.As(err, &config) {
+		return errorf(InvalidArgument, err, "config.json: %v", err)
+	}
+	var step *launch.StepError
+	if errors.As(err, &step) {
+		if text := executableText(step); text != "" {
+			return errorf(Internal, err, "%s", text)
+		}
+	}
+	return errorf(Internal, err, "%v", err)
+}

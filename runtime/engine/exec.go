@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
+	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// AddExec records an exec (event ExecAdded); StartExec runs it.
+func (c *Container) AddExec(ctx context.Context, r ExecRequest) error {
+	if err := checkID(r.ID); err != nil {
+		return err
+	}
+	if r.Process == nil {
+		return errorf(InvalidArgument, nil, "exec %s has no process", r.ID)
+	}
+	return c.mail.ask(ctx, func(answer func(error)) {
+		if err := refuse(c.currentState(), lifecycle.AddExec); err != nil {
+			answer(err)
+			return
+		}
+		if c.execs[r.ID] != nil {
+			answer(errorf(AlreadyExists, nil, "id %s", r.ID))
+			return
+		}
+		c.publish(func() {
+			c.execs[r.ID] = &process{exec: r.ID, spec: r.Process, status: StatusCreated, terminal: r.Process.Terminal,
+				done: make(chan struct{})}
+		})
+		c.engine.emit(Event{Kind: ExecAdded, Container: c.id, Exec: r.ID})
+		answer(nil)
+	})
+}
+
+// StartExec runs an added exec and returns its pid. console is the terminal's master, owned by the caller, nil without a
+// terminal. io is borrowed for the call.
+//
+// The launch does not occupy the driver; the exec's exit is looked for only after its start was told.
+func (c *Container) StartExec(ctx context.Context, execID string, io Stdio) (pid int, console *os.File, err error) {
+	err = c.mail.ask(context.WithoutCancel(ctx), func(answer func(error)) {
+		p, err := c.mayStartExec(execID)
+		if err != nil {
+			answer(err)
+			return
+		}
+		p.starting = true
+		c.starts++
+		go func() {
+			ch, err := c.launchExec(ctx, p, io)
+			c.mail.exit(func() {
+				c.execStarted(p, ch, err)
+				if err == nil {
+					pid, console = ch.Pid, ch.Console
+				}
+				answer(explain(err))
+			})
+		}()
+	})
+	return pid, console, err
+}
+
+func (c *Container) mayStartExec(execID string) (*process, error) {
+	if err := refuse(c.currentState(), lifecycle.StartExec); err != nil {
+		return nil, err
+	}
+	p := c.execs[execID]
+	switch {
+	case p == nil:
+		return nil, noProcess(execID)
+	case c.initExit != nil:
+		return nil, errorf(FailedPrecondition, nil, "container %s init process is not running", c.id)
+	case p.starting || p.status == StatusRunning:
+		return nil, errorf(FailedPrecondition, nil, "cannot start a running process")
+	case p.status == StatusStopped:
+		return nil, errorf(FailedPrecondition, nil, "cannot start a stopped process")
+	}
+	return p, nil
+}
+
+// launchExec runs the process of an exec as far as past execve.
+func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*launch.Child, error) {
+	pl, err := plan.CompileExec(c.spec, p.spec, c.facts)
+	if err != nil {
+		return nil, err
+	}
+	pl.SetHome(func() string { return c.homeOfInit(p.spec.User.UID) })
+	for _, w := range pl.Warnings {
+		c.engine.opts.Log.Warn(w, "container", c.id, "exec", p.exec)
+	}
+	res := c.engine.resources(io)
+	res.ContainerPidfd = c.init.child.FD
+	join, err := c.cgroup.Join()
+	if err != nil {
+		return nil, err
+	}
+	ch, err := startIn(ctx, pl, res, join)
+	if moved(err) {
+		// The container has given its cgroup's controllers to children: processes may only be in those (cgroup v2).
+		if join, err = c.cgroup.JoinOf(c.init.pid); err != nil {
+			return nil, err
+		}
+		ch, err = startIn(ctx, pl, res, join)
+	}
+	return ch, err
+}
+
+// startIn launches into a cgroup; it closes join.
+func startIn(ctx context.Context, pl *plan.Plan, res *launch.Resources, join *cgroup.JoinFDs) (*launch.Child, error) {
+	defer join.Close()
+	res.CgroupFD, res.CgroupTasks = join.Unified, join.Tasks
+	return launch.Start(ctx, pl, res)
+}
+
+// moved tells whether a clone failed because its cgroup has children with controllers.
+func moved(err error) bool {
+	var step *launch.StepError
+	if !errors.As(err, &step) {
+		return false
+	}
+	_, clone := step.Action.(plan.Clone)
+	return clone && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP))
+}
+
+// homeOfInit reads a user's home directory from the passwd file that init sees.
+func (c *Container) homeOfInit(uid uint32) string { return homeIn(procRoot(c.init.pid), uid) }
+
+// execStarted follows an attempt to start an exec.
+func (c *Container) execStarted(p *process, ch *launch.Child, err error) {
+	c.starts--
+	c.publish(func() {
+		p.starting = false
+		if err != nil {
+			p.status = StatusStopped // with exit status 0 at no time: it never ran
+			return
+		}
+		p.child, p.pid, p.status = ch.Process, ch.Pid, StatusRunning
+	})
+	if err != nil {
+		close(p.done)
+		c.finishInit()
+		return
+	}
+	c.engine.emit(Event{Kind: ExecStarted, Container: c.id, Exec: p.exec, Pid: p.pid})
+	go c.await(p)
+}
+
+// DeleteExec forgets an exec that has ended or never ran (event ExecDeleted).
+func (c *Container) DeleteExec(ctx context.Context, execID string) (exit Exit, err error) {
+	err = c.mail.ask(ctx, func(answer func(error)) {
+		p := c.execs[execID]
+		switch {
+		case p == nil:
+			answer(noProcess(execID))
+			return
+		case p.starting || p.status == StatusRunning:
+			answer(errorf(FailedPrecondition, nil, "cannot delete a running process"))
+			return
+		}
+		exit = p.exit
+		c.publish(func() { delete(c.execs, execID) })
+		if p.status == StatusCreated {
+			close(p.done)
+		}
+		c.engine.emit(Event{Kind: ExecDeleted, Container: c.id, Exec: execID, Pid: p.pid, Exit: exit})
+		answer(nil)
+	})
+	return exit, err
+}

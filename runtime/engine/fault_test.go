@@ -1,0 +1,149 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/runtime/internal/testkit"
+)
+
+// TestEveryStepFails makes each step of a plan fail in turn: create says which, and nothing is left.
+func TestEveryStepFails(t *testing.T) {
+	testkit.NoLeaks(t)
+	spec := testkit.Spec("true")
+	spec.Hostname = "x"
+	spec.Root.Readonly = true
+	spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
+	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/mnt", Source: "/etc", Type: "bind", Options: []string{"rbind", "ro"}})
+	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/true"}}}
+	spec.Process.Terminal = true
+	spec.Process.Args = []string{"sleep", "1000"}
+	e, ev := newEngine(t)
+	dir := testkit.Bundle(t, spec)
+	steps := 0
+	for step := 1; ; step++ {
+		spec.Linux.CgroupsPath = "/" + newID()
+		testkit.WriteConfig(t, dir, spec)
+		ctx := timeout(t)
+		c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: dir, Terminal: true, FailStep: step})
+		if err == nil {
+			// The last two steps come after `created`: the gate is open when they fail, or there is no such step.
+			err = c.Start(ctx)
+			c.Kill(ctx, "", uint32(unix.SIGKILL), true)
+			c.Wait(ctx, "")
+			if _, e := c.Delete(ctx); e != nil {
+				t.Errorf("step %d: delete: %v", step, e)
+			}
+			if err == nil {
+				break
+			}
+		} else if len(ev.list) > 0 {
+			t.Errorf("step %d: events after a failed create: %v", step, ev.kinds())
+		}
+		ev.list = nil
+		if !errors.Is(err, unix.EIO) {
+			t.Errorf("step %d: %v, want EIO", step, err)
+		}
+		steps++
+	}
+	if steps < 40 {
+		t.Errorf("only %d steps failed", steps)
+	}
+}
+
+// TestBadConfig: each is one clear error that names the thing.
+func TestBadConfig(t *testing.T) {
+	testkit.NoLeaks(t)
+	for _, tc := range []struct {
+		name   string
+		change func(*specs.Spec)
+		want   string
+		kind   engine.Kind
+	}{
+		{"no args", func(s *specs.Spec) { s.Process.Args = nil }, "process.args: is empty", engine.InvalidArgument},
+		{"relative cwd", func(s *specs.Spec) { s.Process.Cwd = "x" }, "process.cwd", engine.InvalidArgument},
+		{"unknown program", func(s *specs.Spec) { s.Process.Args = []string{"nothing"} }, `exec: "nothing": executable file not found in $PATH`, engine.Internal},
+		{"unknown path", func(s *specs.Spec) { s.Process.Args = []string{"/nothing"} }, `exec: "/nothing": stat /nothing: no such file or directory`, engine.Internal},
+		{"not executable", func(s *specs.Spec) { s.Process.Args = []string{"/etc/passwd"} }, `exec: "/etc/passwd": permission denied`, engine.Internal},
+		{"a directory", func(s *specs.Spec) { s.Process.Args = []string{"/etc"} }, `exec: "/etc": is a directory`, engine.Internal},
+		{"root leaves the bundle", func(s *specs.Spec) { s.Root.Path = "../x" }, `root.path: "../x" leads out of the bundle`, engine.InvalidArgument},
+		{"no root", func(s *specs.Spec) { s.Root.Path = "missing" }, "root.path", engine.InvalidArgument},
+		{"missing source", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Source: "/no/such", Type: "bind", Options: []string{"rbind"}})
+		}, "mounts[7]: rbind /no/such on /x", engine.Internal},
+		{"cgroup escapes", func(s *specs.Spec) { s.Linux.CgroupsPath = "/../../x" }, "linux.cgroupsPath", engine.InvalidArgument},
+		{"mount on /proc", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/proc/self/attr", Source: "/tmp", Type: "bind", Options: []string{"bind"}})
+		}, "mounts[7]", engine.InvalidArgument},
+		{"foreign sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.pid_max": "10"} }, "linux.sysctl.kernel.pid_max", engine.InvalidArgument},
+		{"not supported yet", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, "linux.intelRdt: is not supported yet", engine.InvalidArgument},
+		{"unreachable cwd", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/7" }, "process.", engine.Internal},
+		{"hook fails", func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo no >&2; exit 3"}}}}
+		}, "hooks.createRuntime[0] /bin/sh: exit status 3: no", engine.Internal},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			testkit.NoLeaks(t)
+			e, ev := newEngine(t)
+			spec := testkit.Spec("true")
+			spec.Linux.CgroupsPath = "/" + newID()
+			tc.change(spec)
+			c, err := e.Create(context.Background(), engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
+			if err == nil {
+				c.Delete(timeout(t))
+				t.Fatal("create did not fail")
+			}
+			if !strings.Contains(err.Error(), tc.want) || kindOf(err) != tc.kind {
+				t.Errorf("kind %d: %v\nwant kind %d with %q", kindOf(err), err, tc.kind, tc.want)
+			}
+			if len(ev.list) > 0 {
+				t.Errorf("events: %v", ev.kinds())
+			}
+		})
+	}
+}
+
+// TestDuplicate: an id is used once.
+func TestDuplicate(t *testing.T) {
+	testkit.NoLeaks(t)
+	e, _ := newEngine(t)
+	c := create(t, e, testkit.Spec("true"), nil)
+	if _, err := e.Create(timeout(t), engine.CreateRequest{ID: c.ID(), Bundle: testkit.Bundle(t, testkit.Spec("true"))}); kindOf(err) != engine.AlreadyExists {
+		t.Errorf("second create: %v", err)
+	}
+	for _, id := range []string{"", ".", "..", "a/b", "a b"} {
+		if _, err := e.Create(timeout(t), engine.CreateRequest{ID: id, Bundle: "/x"}); kindOf(err) != engine.InvalidArgument {
+			t.Errorf("id %q: %v", id, err)
+		}
+	}
+}
+
+// TestCancel: a create whose caller gives up leaves nothing, here while a hook sleeps.
+func TestCancel(t *testing.T) {
+	testkit.NoLeaks(t)
+	e, _ := newEngine(t)
+	spec := testkit.Spec("true")
+	spec.Linux.CgroupsPath = "/" + newID()
+	started := t.TempDir() + "/started"
+	spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "mkfifo " + started + " 2>/dev/null; exec sleep 1000"}}}}
+	ctx, cancel := context.WithCancel(context.Background())
+	spec.Hooks.CreateRuntime = append([]specs.Hook{{Path: "/bin/true"}}, spec.Hooks.CreateRuntime...)
+	go func() {
+		for !exists(started) {
+			if ctx.Err() != nil {
+				return
+			}
+		}
+		cancel()
+	}()
+	if _, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)}); err == nil {
+		t.Error("create did not fail")
+	}
+}

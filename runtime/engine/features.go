@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+
+	"github.com/gosuda/gosudacon/runtime/internal/host"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/seccomp"
+)
+
+// minVersion is the oldest version of the runtime-spec whose configs mean the same today.
+const minVersion = "1.0.0"
+
+// Features returns what the engine honours, in the form of runtime-spec's features.md. What is not honoured yet is absent or
+// false: whoever asks decides by it what to put into a config. The caller owns the result.
+func Features() *features.Features {
+	return &features.Features{
+		OCIVersionMin: minVersion,
+		OCIVersionMax: specs.Version,
+		Hooks:         hookNames(),
+		MountOptions:  mountOptions(),
+		Linux: &features.Linux{
+			Namespaces:   namespaceNames(),
+			Capabilities: plan.CapabilityNames(),
+			Cgroup: &features.Cgroup{
+				V1:          new(true),
+				V2:          new(true),
+				Systemd:     new(true),
+				SystemdUser: new(false),
+				Rdma:        new(true),
+			},
+			Seccomp:         seccompFeatures(),
+			Apparmor:        &features.Apparmor{Enabled: new(true)},
+			Selinux:         &features.Selinux{Enabled: new(false)}, // process labels only
+			IntelRdt:        &features.IntelRdt{Enabled: new(false)},
+			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: new(true)}},
+			NetDevices:      &features.NetDevices{Enabled: new(false)},
+		},
+	}
+}
+
+func hookNames() []string {
+	return []string{"prestart", "createRuntime", "poststart", "poststop"}
+}
+
+// mountOptions is sorted: the tables it comes from are maps, and two answers should be equal.
+func mountOptions() []string {
+	return slices.Sorted(slices.Values(plan.MountOptions()))
+}
+
+func namespaceNames() []string {
+	var names []string
+	for _, t := range []specs.LinuxNamespaceType{
+		specs.CgroupNamespace, specs.IPCNamespace, specs.MountNamespace, specs.NetworkNamespace, specs.PIDNamespace,
+		specs.UserNamespace, specs.UTSNamespace,
+	} {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// seccompFeatures leaves out the action that needs a listener, and of the kernel's flags names none when the kernel is too
+// old for the engine.
+func seccompFeatures() *features.Seccomp {
+	var supported uint32
+	if h, err := host.Probe(); err == nil {
+		supported = h.SeccompFlags
+	}
+	notify := func(action string) bool { return action == string(specs.ActNotify) }
+	return &features.Seccomp{
+		Enabled:        new(true),
+		Actions:        slices.DeleteFunc(seccomp.Actions(), notify),
+		Operators:      seccomp.Operators(),
+		Archs:          seccomp.Archs(),
+		KnownFlags:     seccomp.Flags(),
+		SupportedFlags: seccomp.SupportedFlags(supported),
+	}
+}

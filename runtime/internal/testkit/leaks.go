@@ -1,0 +1,103 @@
+package testkit
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+
+	"github.com/gosuda/gosudacon/runtime/internal/host"
+)
+
+// NoLeaks compares, when the test ends, this process's children, file descriptors, the mounts and the cgroups with those
+// at the call. Nothing may be left.
+func NoLeaks(t testing.TB) {
+	t.Helper()
+	host.Probe() // opens files that stay
+	before := look()
+	t.Cleanup(func() {
+		after := look()
+		for kind, list := range after {
+			for _, item := range list {
+				if !slices.Contains(before[kind], item) {
+					t.Errorf("left behind: %s %s", kind, item)
+				}
+			}
+		}
+	})
+}
+
+func look() map[string][]string {
+	return map[string][]string{"child": children(), "file descriptor": descriptors(), "mount": mounts(), "cgroup": cgroups()}
+}
+
+func children() []string {
+	var out []string
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, name := range tasks {
+		b, _ := os.ReadFile(name)
+		for _, pid := range strings.Fields(string(b)) {
+			cmd, _ := os.ReadFile("/proc/" + pid + "/comm")
+			out = append(out, pid+" "+strings.TrimSpace(string(cmd)))
+		}
+	}
+	return out
+}
+
+// descriptors lists what is open, by what it is: numbers are reused. Those of the Go poller and of other tests' temporary
+// directories come and go.
+func descriptors() []string {
+	count := map[string]int{}
+	list, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range list {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil {
+			continue
+		}
+		if i := strings.IndexByte(target, '['); i > 0 {
+			target = target[:i]
+		}
+		switch target {
+		case "anon_inode:", "anon_inode:pidfd":
+			target = "anon_inode"
+		}
+		count[target]++
+	}
+	var out []string
+	for target, n := range count {
+		for i := range n {
+			out = append(out, fmt.Sprintf("%s #%d", target, i+1))
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+func mounts() []string {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	var out []string
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			out = append(out, f[0]+" "+f[4])
+		}
+	}
+	return out
+}
+
+// Prefix is how the tests' cgroups begin, so that those of others on the machine do not matter.
+const Prefix = "gosuda-test-"
+
+func cgroups() []string {
+	var out []string
+	filepath.WalkDir("/sys/fs/cgroup", func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.Contains(p, Prefix) {
+			out = append(out, p)
+		}
+		return nil
+	})
+	return out
+}
