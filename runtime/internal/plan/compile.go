@@ -1,0 +1,266 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+type compiler struct {
+	spec   *specs.Spec
+	facts  *Facts
+	opts   Options
+	bundle string
+	plan   *Plan
+	newNS  Namespaces            // to be made
+	joined map[Namespaces]bool   // to be joined by path
+	paths  map[Namespaces]string // of the joined ones
+	base   Propagation           // of every copy of a host's mount
+	sealed []Step                // read-only remounts that come after everything was made
+}
+
+func (c *compiler) add(from string, a Action) { c.plan.Steps = append(c.plan.Steps, Step{from, a}) }
+func (c *compiler) warn(w string)             { c.plan.Warnings = append(c.plan.Warnings, w) }
+
+// Compile returns the plan that makes the container of spec as far as `created`, and what `start` lets it do then.
+//
+// bundle is the absolute path of the bundle. The error, of type *Error or wrapping one, names the property that is wrong or
+// cannot be honoured.
+func Compile(spec *specs.Spec, bundle string, facts *Facts, o Options) (*Plan, error) {
+	c := &compiler{spec: spec, facts: facts, opts: o, bundle: bundle, plan: &Plan{},
+		joined: map[Namespaces]bool{}, paths: map[Namespaces]string{}}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	if err := c.namespaces(); err != nil {
+		return nil, err
+	}
+	for _, phase := range []func() error{c.enter, c.rootfs, c.process} {
+		if err := phase(); err != nil {
+			return nil, err
+		}
+	}
+	return c.plan, nil
+}
+
+var namespaceTypes = map[specs.LinuxNamespaceType]Namespaces{
+	specs.PIDNamespace: NewPID, specs.NetworkNamespace: NewNet, specs.MountNamespace: NewMount, specs.IPCNamespace: NewIPC,
+	specs.UTSNamespace: NewUTS, specs.UserNamespace: NewUser, specs.CgroupNamespace: NewCgroup,
+}
+
+func (c *compiler) namespaces() error {
+	seen := Namespaces(0)
+	for i, n := range c.spec.Linux.Namespaces {
+		at := fmt.Sprintf("linux.namespaces[%d]", i)
+		flag, ok := namespaceTypes[n.Type]
+		switch {
+		case n.Type == specs.TimeNamespace:
+			return &Error{at, "time namespaces are not supported yet"}
+		case !ok:
+			return &Error{at + ".type", fmt.Sprintf("unknown namespace %q", n.Type)}
+		case seen&flag != 0:
+			return &Error{at, fmt.Sprintf("a second %s namespace", n.Type)}
+		case n.Path != "" && !path.IsAbs(n.Path):
+			return &Error{at + ".path", fmt.Sprintf("%q is not absolute", n.Path)}
+		}
+		seen |= flag
+		if n.Path == "" {
+			c.newNS |= flag
+		} else {
+			c.joined[flag] = true
+			c.paths[flag] = n.Path
+		}
+	}
+	l := c.spec.Linux
+	maps := len(l.UIDMappings) + len(l.GIDMappings)
+	switch {
+	case c.newNS&NewMount == 0:
+		return &Error{"linux.namespaces", "a container without a mount namespace of its own is not supported yet"}
+	case c.newNS&NewUser != 0 && (len(l.UIDMappings) == 0 || len(l.GIDMappings) == 0):
+		return &Error{"linux.uidMappings", "a new user namespace needs uidMappings and gidMappings"}
+	case maps > 0 && !c.inUserNS():
+		return &Error{"linux.uidMappings", "mappings without a user namespace"}
+	case c.spec.Hostname != "" && seen&NewUTS == 0:
+		return &Error{"hostname", "setting it needs a uts namespace in linux.namespaces"}
+	case c.spec.Domainname != "" && seen&NewUTS == 0:
+		return &Error{"domainname", "setting it needs a uts namespace in linux.namespaces"}
+	}
+	return nil
+}
+
+// inUserNS tells whether the container has a user namespace that is not the caller's.
+func (c *compiler) inUserNS() bool { return c.newNS&NewUser != 0 || c.joined[NewUser] }
+
+// enter plans the way into cgroup and namespaces.
+func (c *compiler) enter() error {
+	clone := Clone{New: c.newNS &^ NewCgroup}
+	late := c.newNS & NewCgroup // after the cgroup was entered
+	if c.joined[NewUser] {
+		// What is new must belong to the joined user namespace, which only the child can enter first.
+		late |= clone.New
+		clone.New = 0
+	}
+	if c.joined[NewPID] {
+		clone.PidNS = c.paths[NewPID]
+	}
+	c.add("linux.namespaces", clone)
+	c.add("", Detach{})
+	c.add("linux.cgroupsPath", EnterCgroup{})
+	c.scoreAdj()
+	for _, k := range namespaceNames {
+		if c.joined[k.Flag] && k.Flag != NewPID && k.Flag != NewUser {
+			c.add("linux.namespaces", Join{Type: k.Flag, Path: c.paths[k.Flag]})
+		}
+	}
+	if c.joined[NewUser] {
+		c.add("linux.namespaces", Join{Type: NewUser, Path: c.paths[NewUser]})
+		c.add("linux.namespaces", BecomeRoot{})
+	}
+	if c.newNS&NewUser != 0 {
+		c.add("linux.uidMappings", MapIDs{UID: idMaps(c.spec.Linux.UIDMappings), GID: idMaps(c.spec.Linux.GIDMappings)})
+		c.add("linux.uidMappings", BecomeRoot{})
+	}
+	if late != 0 {
+		c.add("linux.namespaces", Unshare{New: late})
+	}
+	if late&NewPID != 0 {
+		c.add("linux.namespaces", Refork{})
+	}
+	if c.newNS&NewNet != 0 {
+		c.add("linux.namespaces", LoopbackUp{})
+	}
+	if c.spec.Hostname != "" {
+		c.add("hostname", Hostname{Name: c.spec.Hostname})
+	}
+	if c.spec.Domainname != "" {
+		c.add("domainname", Hostname{Name: c.spec.Domainname, Domain: true})
+	}
+	if !c.opts.NoNewKeyring {
+		c.add("", Keyring{Name: "_ses." + c.opts.ID})
+	}
+	return c.sysctls()
+}
+
+// scoreAdj plans oom_score_adj. Nobody may inherit the shim's own: without a value in the spec it is 0, as far as the kernel lets us.
+func (c *compiler) scoreAdj() {
+	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0}
+	from := ""
+	if p := c.spec.Process; p != nil && p.OOMScoreAdj != nil {
+		s.Value, s.Best, from = *p.OOMScoreAdj, false, "process.oomScoreAdj"
+	}
+	c.add(from, s)
+}
+
+// ipcSysctls are those of an IPC namespace (kernel/ipc sysctl tables).
+var ipcSysctls = []string{
+	"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
+	"kernel.shm_rmid_forced", "kernel.msg_next_id", "kernel.sem_next_id", "kernel.shm_next_id", "kernel.auto_msgmni",
+}
+
+func (c *compiler) sysctls() error {
+	keys := make([]string, 0, len(c.spec.Linux.Sysctl))
+	for k := range c.spec.Linux.Sysctl {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	has := func(n Namespaces) bool { return c.newNS&n != 0 || c.joined[n] }
+	for _, k := range keys {
+		at := "linux.sysctl." + k
+		s := Sysctl{Key: k, Value: c.spec.Linux.Sysctl[k]}
+		file := s.Path()
+		dotted := strings.ReplaceAll(file, "/", ".")
+		var need Namespaces
+		switch {
+		case strings.HasPrefix(file, "net/"):
+			need = NewNet
+		case strings.HasPrefix(file, "fs/mqueue/"), slices.Contains(ipcSysctls, dotted):
+			need = NewIPC
+		case dotted == "kernel.domainname" || dotted == "kernel.hostname":
+			need = NewUTS
+		default:
+			return &Error{at, "is not a parameter of a namespace; it would change the host"}
+		}
+		if !has(need) {
+			return &Error{at, fmt.Sprintf("needs a %s namespace in linux.namespaces; it would change the host", need)}
+		}
+		if strings.Contains(file, "..") {
+			return &Error{at, "is no sysctl name"}
+		}
+		if dotted == "kernel.hostname" && c.spec.Hostname != "" {
+			return &Error{at, "conflicts with hostname"}
+		}
+		c.add(at, s)
+	}
+	return nil
+}
+
+var rootPropagations = map[string]Propagation{
+	"": 0, "private": Private | Recursive, "rprivate": Private | Recursive, "slave": Slave | Recursive, "rslave": Slave | Recursive,
+	"shared": Shared | Recursive, "rshared": Shared | Recursive, "unbindable": Unbindable | Recursive, "runbindable": Unbindable | Recursive,
+}
+
+// rootfs plans the container's view of the file system.
+func (c *compiler) rootfs() error {
+	prop, ok := rootPropagations[c.spec.Linux.RootfsPropagation]
+	if !ok {
+		return &Error{"linux.rootfsPropagation", fmt.Sprintf("unknown propagation %q", c.spec.Linux.RootfsPropagation)}
+	}
+	c.base = prop
+	if c.base == 0 {
+		c.base = Slave | Recursive
+	}
+	c.add("linux.namespaces", LeaveHost{})
+	c.add("root.path", Root{Path: c.opts.RootPath, Propagation: c.base})
+	if err := c.mounts(); err != nil {
+		return err
+	}
+	if err := c.devices(); err != nil {
+		return err
+	}
+	if h := c.spec.Hooks; h != nil {
+		hooks := RunHooks{Count: len(h.Prestart) + len(h.CreateRuntime)} //nolint:staticcheck // deprecated, but the spec has it
+		if len(h.Prestart) > 0 {                                         //nolint:staticcheck
+			hooks.Points = append(hooks.Points, "prestart")
+		}
+		if len(h.CreateRuntime) > 0 {
+			hooks.Points = append(hooks.Points, "createRuntime")
+		}
+		if hooks.Count > 0 {
+			c.add("hooks", hooks)
+		}
+	}
+	if p := c.spec.Process; p != nil {
+		if p.Terminal {
+			console := Console{Node: true, UID: p.User.UID}
+			if s := p.ConsoleSize; s != nil {
+				if s.Width > 0xffff || s.Height > 0xffff {
+					return &Error{"process.consoleSize", fmt.Sprintf("%dx%d is too large", s.Width, s.Height)}
+				}
+				console.Width, console.Height = uint16(s.Width), uint16(s.Height)
+			}
+			c.add("process.terminal", console)
+		}
+		c.add("process.cwd", WorkDir{Path: path.Clean(p.Cwd)})
+	}
+	for i, p := range c.spec.Linux.ReadonlyPaths {
+		if !path.IsAbs(p) {
+			return &Error{fmt.Sprintf("linux.readonlyPaths[%d]", i), fmt.Sprintf("%q is not absolute", p)}
+		}
+		c.add(fmt.Sprintf("linux.readonlyPaths[%d]", i), ReadOnlyPath{Path: path.Clean(p)})
+	}
+	for i, p := range c.spec.Linux.MaskedPaths {
+		if !path.IsAbs(p) {
+			return &Error{fmt.Sprintf("linux.maskedPaths[%d]", i), fmt.Sprintf("%q is not absolute", p)}
+		}
+		c.add(fmt.Sprintf("linux.maskedPaths[%d]", i), MaskPath{Path: path.Clean(p)})
+	}
+	c.plan.Steps = append(c.plan.Steps, c.sealed...)
+	if c.spec.Root.Readonly {
+		c.add("root.readonly", SealMount{Dest: "/"})
+	}
+	c.add("root.path", Pivot{Propagation: prop})
+	return nil
+}

@@ -1,0 +1,45 @@
+package plan
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gosuda/gosudacon/runtime/internal/seccomp"
+)
+
+// Facts are what Compile must know about the host and the container's files.
+type Facts struct {
+	CgroupV2 bool
+	// CgroupV1 lists the host's v1 hierarchies, named as mount options and as directories of a cgroup mount.
+	CgroupV1 []Hierarchy
+	// Capabilities is the caller's permitted set: what the spec asks beyond it is left out with a warning, as the spec says.
+	Capabilities uint64
+	LastCap      int
+	// Home is the home directory of process.user in the container's /etc/passwd, "/" when it has none.
+	Home     string
+	AppArmor bool
+	SELinux  bool
+	// CompileSeccomp compiles a profile; the caller may cache.
+	CompileSeccomp func(*specs.LinuxSeccomp) (*seccomp.Filter, error)
+}
+
+// Hierarchy is one cgroup v1 mount.
+type Hierarchy struct {
+	Options []string // controllers, or "name=systemd" (and "none")
+	Dir     string   // name below /sys/fs/cgroup
+	Path    string   // the container's cgroup directory in it, absolute on the host; used without a cgroup namespace
+}
+
+// Options are what the caller of create decides beside config.json.
+type Options struct {
+	ID           string
+	RootPath     string // absolute path of the root file system
+	NoNewKeyring bool
+}
+
+// Error is a config.json that cannot be honoured; Path names the property.
+type Error struct {
+	Path string
+	Msg  string
+}
+
+func (e *Error) Error() string { return e.Path + ": " + e.Msg }

@@ -1,0 +1,213 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// process plans everything between the container's file systems and execve.
+func (c *compiler) process() error {
+	p := c.spec.Process
+	if p == nil {
+		c.add("process", Ready{Stop: true})
+		return nil
+	}
+	return c.run(p, Ready{Stop: true})
+}
+
+// CompileExec returns the plan of one more process in a running container whose config is spec.
+func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error) {
+	c := &compiler{spec: spec, facts: facts, plan: &Plan{}, joined: map[Namespaces]bool{}, paths: map[Namespaces]string{}}
+	if err := c.validateProcess(p); err != nil {
+		return nil, err
+	}
+	var types Namespaces
+	for _, n := range spec.Linux.Namespaces {
+		types |= namespaceTypes[n.Type]
+	}
+	clone := Clone{JoinPid: types&NewPID != 0}
+	c.add("linux.namespaces", clone)
+	c.add("", Detach{})
+	c.add("linux.cgroupsPath", EnterCgroup{})
+	score, from := p.OOMScoreAdj, "process.oomScoreAdj"
+	if score == nil && spec.Process != nil {
+		score = spec.Process.OOMScoreAdj
+	}
+	if score == nil {
+		zero := 0
+		score, from = &zero, ""
+	}
+	c.add(from, ScoreAdj{Value: *score, Best: from == ""})
+	if rest := types &^ NewPID; rest != 0 {
+		c.add("linux.namespaces", JoinContainer{Types: rest})
+	}
+	if types&NewUser != 0 {
+		c.newNS |= NewUser
+		c.add("linux.namespaces", BecomeRoot{})
+	}
+	if p.Terminal {
+		console := Console{UID: p.User.UID}
+		if s := p.ConsoleSize; s != nil {
+			console.Width, console.Height = uint16(s.Width), uint16(s.Height)
+		}
+		c.add("process.terminal", console)
+	}
+	if err := c.run(p, Ready{}); err != nil {
+		return nil, err
+	}
+	return c.plan, nil
+}
+
+func (c *compiler) run(p *specs.Process, ready Ready) error {
+	if p.ApparmorProfile != "" {
+		if !c.facts.AppArmor {
+			return &Error{"process.apparmorProfile", "AppArmor is not enabled in this kernel"}
+		}
+		c.add("process.apparmorProfile", Label{File: "apparmor/exec", Value: "exec " + p.ApparmorProfile})
+	}
+	if p.SelinuxLabel != "" {
+		if !c.facts.SELinux {
+			return &Error{"process.selinuxLabel", "SELinux is not enabled in this kernel"}
+		}
+		c.add("process.selinuxLabel", Label{File: "exec", Value: p.SelinuxLabel})
+	}
+	var filter Action
+	if s := c.spec.Linux.Seccomp; s != nil {
+		f, err := c.facts.CompileSeccomp(s)
+		if err != nil {
+			return err
+		}
+		for _, w := range f.Warnings {
+			c.warn(w)
+		}
+		filter = Seccomp{Filter: f}
+	}
+	limits, err := rlimits(p)
+	if err != nil {
+		return err
+	}
+	c.add("process.rlimits", Limits{Rlimits: limits, Gate: c.inUserNS()})
+	// Loading a filter takes no_new_privs or CAP_SYS_ADMIN: without the flag it must come before the credentials.
+	if filter != nil && !p.NoNewPrivileges {
+		c.add("linux.seccomp", filter)
+	}
+	c.add("process.user", c.credentials(p))
+	if p.NoNewPrivileges {
+		c.add("process.noNewPrivileges", NoNewPrivileges{})
+	}
+	env, needHome, err := environment(p.Env)
+	if err != nil {
+		return err
+	}
+	candidates := candidates(p.Args[0], env)
+	c.add("process.args", FindExecutable{Name: p.Args[0], Candidates: candidates})
+	c.add("", ready)
+	if filter != nil && p.NoNewPrivileges {
+		c.add("linux.seccomp", filter)
+	}
+	c.add("process.args", Exec{Args: p.Args, Env: env, Candidates: candidates, NeedHome: needHome})
+	return nil
+}
+
+// rlimitNames maps names to RLIMIT_* (asm-generic/resource.h; the same on amd64 and arm64).
+var rlimitNames = map[string]int{
+	"RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4, "RLIMIT_RSS": 5,
+	"RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9, "RLIMIT_LOCKS": 10,
+	"RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
+}
+
+func rlimits(p *specs.Process) ([]Rlimit, error) {
+	var out []Rlimit
+	seen := map[string]bool{}
+	for i, r := range p.Rlimits {
+		at := fmt.Sprintf("process.rlimits[%d]", i)
+		n, ok := rlimitNames[r.Type]
+		switch {
+		case !ok:
+			return nil, &Error{at + ".type", fmt.Sprintf("unknown limit %q", r.Type)}
+		case seen[r.Type]:
+			return nil, &Error{at, "a second " + r.Type}
+		case r.Soft > r.Hard:
+			return nil, &Error{at, fmt.Sprintf("%s: soft limit %d above hard limit %d", r.Type, r.Soft, r.Hard)}
+		}
+		seen[r.Type] = true
+		out = append(out, Rlimit{r.Type, n, r.Soft, r.Hard})
+	}
+	return out, nil
+}
+
+func (c *compiler) credentials(p *specs.Process) Credentials {
+	cred := Credentials{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, SetGroups: true,
+		LastCap: c.facts.LastCap, Dir: path.Clean(p.Cwd), Umask: 0o022}
+	if p.User.Umask != nil {
+		cred.Umask = *p.User.Umask
+	}
+	granted := c.facts.Capabilities
+	if c.inUserNS() {
+		// The first process of a user namespace has every capability in it.
+		granted = 1<<(c.facts.LastCap+1) - 1
+	}
+	if s := p.Capabilities; s != nil {
+		cred.Caps.Bounding = c.capSet("bounding", s.Bounding, granted)
+		cred.Caps.Permitted = c.capSet("permitted", s.Permitted, granted)
+		cred.Caps.Effective = c.capSet("effective", s.Effective, granted)
+		cred.Caps.Inheritable = c.capSet("inheritable", s.Inheritable, granted)
+		cred.Caps.Ambient = c.capSet("ambient", s.Ambient, granted)
+		// The kernel raises an ambient capability only if it is permitted and inheritable.
+		if lost := cred.Caps.Ambient &^ (cred.Caps.Permitted & cred.Caps.Inheritable); lost != 0 {
+			c.warn(fmt.Sprintf("process.capabilities.ambient: %#x is not both permitted and inheritable, left out", lost))
+			cred.Caps.Ambient &^= lost
+		}
+		cred.Caps.Effective &= cred.Caps.Permitted
+	}
+	return cred
+}
+
+// environment drops all but the last of each name, and tells whether HOME is missing or empty.
+func environment(env []string) (out []string, needHome bool, err error) {
+	last := map[string]int{}
+	for i, e := range env {
+		name, value, ok := strings.Cut(e, "=")
+		switch {
+		case !ok || name == "":
+			return nil, false, &Error{fmt.Sprintf("process.env[%d]", i), fmt.Sprintf("%q is not NAME=value", e)}
+		case strings.ContainsRune(name, 0) || strings.ContainsRune(value, 0):
+			return nil, false, &Error{fmt.Sprintf("process.env[%d]", i), name + " contains a NUL byte"}
+		}
+		last[name] = i
+	}
+	for i, e := range env {
+		if name, _, _ := strings.Cut(e, "="); last[name] == i && e != "HOME=" {
+			out = append(out, e)
+		}
+	}
+	i, ok := last["HOME"]
+	return out, !ok || env[i] == "HOME=", nil
+}
+
+// candidates lists where execvp(3) would look for a program.
+func candidates(name string, env []string) []string {
+	if strings.Contains(name, "/") {
+		return []string{name}
+	}
+	list := ""
+	for _, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			list = v
+		}
+	}
+	var out []string
+	for _, dir := range strings.Split(list, ":") {
+		if !path.IsAbs(dir) {
+			continue // a relative entry would depend on the working directory; Go's exec.LookPath refuses it too
+		}
+		if full := path.Join(dir, name); !slices.Contains(out, full) {
+			out = append(out, full)
+		}
+	}
+	return out
+}

@@ -1,0 +1,79 @@
+package plan
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// validate refuses what is missing, malformed, or not honoured by this engine yet.
+func (c *compiler) validate() error {
+	s := c.spec
+	if v := s.Version; v == "" {
+		return &Error{"ociVersion", "is missing"}
+	} else if !strings.HasPrefix(v, "1.") {
+		return &Error{"ociVersion", fmt.Sprintf("%q is not 1.x", v)}
+	}
+	if s.Root == nil || s.Root.Path == "" {
+		return &Error{"root.path", "is missing"}
+	}
+	if s.Linux == nil {
+		s.Linux = &specs.Linux{}
+	}
+	l := s.Linux
+	for _, unsupported := range []struct {
+		set  bool
+		name string
+	}{
+		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
+		{len(l.NetDevices) > 0, "linux.netDevices"},
+		{l.IntelRdt != nil, "linux.intelRdt"},
+		{l.MemoryPolicy != nil, "linux.memoryPolicy"},
+		{l.MountLabel != "", "linux.mountLabel"},
+		{l.Personality != nil, "linux.personality"},
+		{l.Seccomp != nil && l.Seccomp.ListenerPath != "", "linux.seccomp.listenerPath"},
+		{s.Hooks != nil && len(s.Hooks.CreateContainer) > 0, "hooks.createContainer"},
+		{s.Hooks != nil && len(s.Hooks.StartContainer) > 0, "hooks.startContainer"},
+	} {
+		if unsupported.set {
+			return &Error{unsupported.name, "is not supported yet"}
+		}
+	}
+	if s.Process == nil {
+		return nil
+	}
+	return c.validateProcess(s.Process)
+}
+
+func (c *compiler) validateProcess(p *specs.Process) error {
+	switch {
+	case len(p.Args) == 0:
+		return &Error{"process.args", "is empty"}
+	case p.Args[0] == "":
+		return &Error{"process.args[0]", "is empty"}
+	case !path.IsAbs(p.Cwd):
+		return &Error{"process.cwd", fmt.Sprintf("%q is not an absolute path", p.Cwd)}
+	case p.User.Username != "":
+		return &Error{"process.user.username", "is of another platform; use uid and gid"}
+	case p.Scheduler != nil:
+		return &Error{"process.scheduler", "is not supported yet"}
+	case p.IOPriority != nil:
+		return &Error{"process.ioPriority", "is not supported yet"}
+	case p.ExecCPUAffinity != nil:
+		return &Error{"process.execCPUAffinity", "is not supported yet"}
+	}
+	for i, a := range p.Args {
+		if strings.ContainsRune(a, 0) {
+			return &Error{fmt.Sprintf("process.args[%d]", i), "contains a NUL byte"}
+		}
+	}
+	if a := p.OOMScoreAdj; a != nil && (*a < -1000 || *a > 1000) {
+		return &Error{"process.oomScoreAdj", fmt.Sprintf("%d is not between -1000 and 1000", *a)}
+	}
+	if u := p.User.Umask; u != nil && *u > 0o777 {
+		return &Error{"process.user.umask", fmt.Sprintf("%#o is no umask", *u)}
+	}
+	return nil
+}
