@@ -21,9 +21,15 @@ import (
 
 // Stats are a container's figures; see Container.Stats.
 type (
-	Stats   = cgroup.Stats
-	StatsV1 = cgroup.StatsV1
-	StatsV2 = cgroup.StatsV2
+	Stats        = cgroup.Stats
+	StatsV1      = cgroup.StatsV1
+	StatsV2      = cgroup.StatsV2
+	MemoryEntry  = cgroup.MemoryEntry
+	BlkioEntry   = cgroup.BlkioEntry
+	Rdma         = cgroup.Rdma
+	RdmaEntry    = cgroup.RdmaEntry
+	Pressure     = cgroup.Pressure
+	PressureData = cgroup.PressureData
 )
 
 // Engine makes containers under one state root. Its methods are safe for concurrent use.
