@@ -81,10 +81,12 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 		if err != nil {
 			return err
 		}
-		for _, w := range f.Warnings {
-			c.warn(w)
+		if f != nil { // nil: the profile asks for nothing
+			for _, w := range f.Warnings {
+				c.warn(w)
+			}
+			filter = Seccomp{Filter: f}
 		}
-		filter = Seccomp{Filter: f}
 	}
 	limits, err := rlimits(p)
 	if err != nil {
