@@ -1,0 +1,254 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Create makes the directories and writes the limits, while nothing is in the cgroup. Directories that exist are used, with
+// what is set there, unless a process is in them or they are frozen. After an error nothing that it made is left.
+//
+// systemd makes no scope without a process: for a cgroup with [Cgroup.NeedsPid], Create does nothing and the first
+// [Cgroup.AddPid] does all this.
+func (c *Cgroup) Create() error {
+	if c.NeedsPid() {
+		return nil
+	}
+	return c.create()
+}
+
+func (c *Cgroup) create() (err error) {
+	var made []string
+	defer func() {
+		if err != nil {
+			for _, path := range slices.Backward(made) {
+				_ = rmdir(path) // the first error is the one to tell
+			}
+		}
+	}()
+	c.dirs = slices.DeleteFunc(c.dirs, func(d dir) bool {
+		if err == nil {
+			err = mkdirAll(d.mount, d.path, &made)
+			if d.named() && readOnly(err) { // nothing is limited there: do without
+				err = nil
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	if c.unified != "" {
+		err := mkdirAll(c.host.Unified, c.unified, &made)
+		switch {
+		case c.host.Mode == V1 && readOnly(err):
+			c.unified = ""
+		case err != nil:
+			return err
+		}
+	}
+	if c.unit == "" { // systemd puts the first process there itself
+		if err := c.refuseUsed(made); err != nil {
+			return err
+		}
+	}
+	return c.limit(made)
+}
+
+// limit writes what Config asked for.
+func (c *Cgroup) limit(made []string) error {
+	for _, d := range c.dirs {
+		if d.has("cpuset") {
+			if err := inheritCpuset(d.mount, d.path); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.enableControllers(); err != nil {
+		return err
+	}
+	if err := c.apply(c.settings); err != nil {
+		return err
+	}
+	var err error
+	if path := c.dir("devices"); path != "" {
+		err = c.devices.setV1(path, slices.Contains(made, path))
+	} else {
+		err = c.devices.setV2(c.unified)
+	}
+	if err != nil {
+		return fmt.Errorf("set linux.resources.devices: %w", err)
+	}
+	return nil
+}
+
+// mkdirAll makes a directory below a mount point, its parents first where they are missing, and appends those it made.
+func mkdirAll(mount, path string, made *[]string) error {
+	isNew, err := mkdir(path)
+	if errors.Is(err, unix.ENOENT) && path != mount {
+		if err := mkdirAll(mount, filepath.Dir(path), made); err != nil {
+			return err
+		}
+		isNew, err = mkdir(path)
+	}
+	if isNew {
+		*made = append(*made, path)
+	}
+	return err
+}
+
+func readOnly(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+}
+
+// refuseUsed fails when a directory that was there before is in use.
+func (c *Cgroup) refuseUsed(made []string) error {
+	for _, path := range c.all() {
+		if slices.Contains(made, path) {
+			continue
+		}
+		pids, err := pidsBelow(path)
+		if err != nil {
+			return err
+		}
+		if len(pids) > 0 {
+			return fmt.Errorf("cgroup %s: not empty: %d processes", path, len(pids))
+		}
+	}
+	frozen, err := c.Frozen()
+	if err != nil {
+		return err
+	}
+	if frozen {
+		return fmt.Errorf("cgroup %s: frozen", c.all()[0])
+	}
+	return nil
+}
+
+// inheritCpuset gives a new cgroup the CPUs and memory nodes of its parent: v1 has it start with none, and then nothing
+// can enter.
+func inheritCpuset(mount, path string) error {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		if _, err := inherited(mount, path, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inherited returns the content of a file, after having filled it from above where it is empty.
+func inherited(mount, path, file string) (string, error) {
+	v, err := readFile(filepath.Join(path, file))
+	if err != nil || v != "" || path == mount {
+		return v, err
+	}
+	if v, err = inherited(mount, filepath.Dir(path), file); err != nil || v == "" {
+		return v, err
+	}
+	return v, writeFile(filepath.Join(path, file), v)
+}
+
+// enableControllers hands the controllers of the cgroup2 tree down to the cgroup: all of them on v2, on a hybrid host
+// those that limits were given for. One that cannot be had is noticed when its limit is written.
+func (c *Cgroup) enableControllers() error {
+	if c.unified == "" {
+		return nil
+	}
+	want := c.host.UnifiedControllers
+	if c.host.Mode == V1 {
+		want = slices.DeleteFunc(slices.Clone(want), func(name string) bool {
+			return !slices.ContainsFunc(c.settings, func(s setting) bool { return s.controller == name })
+		})
+	} else {
+		kind, err := readFile(c.unified + "/cgroup.type")
+		if err != nil {
+			return err
+		}
+		if kind != "domain" {
+			return fmt.Errorf("cgroup %s: is %s, because of what is above it", c.unified, kind)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	have, err := readFile(c.unified + "/cgroup.controllers")
+	if err != nil {
+		return err
+	}
+	if isSubset(want, strings.Fields(have)) {
+		return nil
+	}
+	rest := strings.TrimPrefix(c.unified, c.host.Unified)
+	path := c.host.Unified
+	for name := range strings.SplitSeq(strings.Trim(rest, "/"), "/") {
+		enable(path, want)
+		path += "/" + name
+	}
+	return nil
+}
+
+// enable enables controllers for the children of a directory, as many as possible.
+func enable(path string, controllers []string) {
+	file := path + "/cgroup.subtree_control"
+	if writeFile(file, "+"+strings.Join(controllers, " +")) == nil {
+		return
+	}
+	for _, name := range controllers {
+		_ = writeFile(file, "+"+name)
+	}
+}
+
+func isSubset(some, all []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+}
+
+// apply writes settings. Some depend on others (a quota on its period, memory on memory+swap) in an order that the old
+// values decide: what the kernel calls invalid is written again after the rest.
+func (c *Cgroup) apply(settings []setting) error {
+	var again []setting
+	for _, s := range settings {
+		err := c.put(s)
+		if errors.Is(err, unix.EINVAL) {
+			again = append(again, s)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range again {
+		if err := c.put(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cgroup) put(s setting) error {
+	err := writeFile(c.file(s.controller, s.file), s.value)
+	if errors.Is(err, unix.ENOENT) && s.other.file != "" {
+		err = writeFile(c.file(s.controller, s.other.file), s.other.value)
+	}
+	if errors.Is(err, unix.ENOENT) && s.optional {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("set linux.resources.%s to %q: %w", s.property, s.value, err)
+	}
+	return nil
+}
+
+// file returns the path of a controller's file.
+func (c *Cgroup) file(controller, name string) string {
+	path := c.dir(controller)
+	if path == "" {
+		path = c.unified
+	}
+	return path + "/" + name
+}

@@ -1,0 +1,110 @@
+package cgroup
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// JoinFDs is how a process that is about to be cloned gets into a cgroup. Close it after the clone.
+type JoinFDs struct {
+	// Unified is the cgroup2 directory, for clone3 with CLONE_INTO_CGROUP; -1 without one.
+	Unified int
+	// Tasks are the tasks files of the v1 hierarchies, open for writing. The new process, while it has one thread,
+	// writes "0" to each: so only that thread moves, which takes no lock that waits for an RCU grace period, as
+	// a write of its pid by another process to cgroup.procs does (Linux 5.5).
+	Tasks []int
+}
+
+// Close closes the file descriptors.
+func (j *JoinFDs) Close() {
+	if j.Unified >= 0 {
+		unix.Close(j.Unified)
+	}
+	for _, fd := range j.Tasks {
+		unix.Close(fd)
+	}
+	*j = JoinFDs{Unified: -1}
+}
+
+// Join opens the way into the cgroup for one process. With [Cgroup.NeedsPid] it works after the first [Cgroup.AddPid].
+//
+// On v2, clone3 fails with EBUSY or EOPNOTSUPP when the container has made child cgroups and given them controllers:
+// then use JoinOf with the pid of the container's init.
+func (c *Cgroup) Join() (*JoinFDs, error) { return c.join(c.unified) }
+
+// JoinOf is Join into the cgroup2 directory that a process of the container is in, which is the cgroup or one below it.
+func (c *Cgroup) JoinOf(pid int) (*JoinFDs, error) {
+	path, err := c.host.dirOf(pid, c.host.Unified)
+	if err != nil {
+		return nil, err
+	}
+	if c.unified == "" || !within(path, c.unified) {
+		return nil, fmt.Errorf("join the cgroup of process %d: %s is not below %s", pid, path, c.unified)
+	}
+	return c.join(path)
+}
+
+func (c *Cgroup) join(unified string) (_ *JoinFDs, err error) {
+	j := &JoinFDs{Unified: -1}
+	defer func() {
+		if err != nil {
+			j.Close()
+		}
+	}()
+	if unified != "" {
+		if j.Unified, err = open(unified, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+			return nil, err
+		}
+	}
+	for _, d := range c.freezerLast() {
+		fd, err := open(d.path+"/tasks", unix.O_WRONLY)
+		if err != nil {
+			return nil, err
+		}
+		j.Tasks = append(j.Tasks, fd)
+	}
+	return j, nil
+}
+
+// freezerLast returns the v1 directories so that a process which enters a frozen cgroup is in all others before it stops.
+func (c *Cgroup) freezerLast() []dir {
+	dirs := slices.Clone(c.dirs)
+	slices.SortStableFunc(dirs, func(a, b dir) int {
+		switch {
+		case a.has("freezer") == b.has("freezer"):
+			return 0
+		case a.has("freezer"):
+			return 1
+		}
+		return -1
+	})
+	return dirs
+}
+
+// NeedsPid reports that the cgroup comes into being with its first process, which has to wait, outside of it, until AddPid
+// has returned.
+func (c *Cgroup) NeedsPid() bool { return c.unit != "" && !c.started }
+
+// AddPid moves a process into the cgroup from outside. It is the slow way, and the only one for the first process of a
+// systemd scope.
+func (c *Cgroup) AddPid(pid int) error {
+	if c.NeedsPid() {
+		return c.startUnit(pid)
+	}
+	return c.addPid(pid)
+}
+
+func (c *Cgroup) addPid(pid int) error {
+	dirs := c.freezerLast()
+	if c.unified != "" {
+		dirs = append(dirs, dir{path: c.unified})
+	}
+	for _, d := range dirs {
+		if err := writeFile(d.path+"/cgroup.procs", itoa(int64(pid))); err != nil {
+			return fmt.Errorf("add process %d: %w", pid, err)
+		}
+	}
+	return nil
+}

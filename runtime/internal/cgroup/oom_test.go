@@ -1,0 +1,127 @@
+package cgroup
+
+import (
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+var smallMemory = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(24 << 20)), Swap: ptr(int64(24 << 20))}}
+
+// oomCounter counts what WatchOOM tells.
+type oomCounter struct {
+	mu    sync.Mutex
+	calls int
+	kills uint64
+	first chan struct{} // closed by the first call
+}
+
+func watchOOM(t *testing.T, c *Cgroup) (*oomCounter, func()) {
+	t.Helper()
+	o := &oomCounter{first: make(chan struct{})}
+	stop, err := c.WatchOOM(func(kills uint64) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.calls++; o.calls == 1 {
+			close(o.first)
+		}
+		o.kills += kills
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return o, stop
+}
+
+func (o *oomCounter) check(t *testing.T, c *Cgroup, kills uint64) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.kills != kills {
+		t.Errorf("told of %d OOM kills, want %d", o.kills, kills)
+	}
+	if got, err := c.OOMKills(); err != nil || got != kills {
+		t.Errorf("%d OOM kills counted, %v; want %d", got, err, kills)
+	}
+}
+
+// The container's only process is killed: the last look of stop tells, if nothing did before.
+func TestOOM(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		c := create(t, h, smallMemory)
+		o, stop := watchOOM(t, c)
+		p := run(t, c, helperEnv+`=allocate exec "$SELF"`)
+		if err := p.Wait(); err == nil {
+			t.Error("the process was not killed")
+		}
+		stop()
+		o.check(t, c, 1)
+		stop()
+		o.check(t, c, 1)
+	})
+}
+
+// A child is killed and the container lives on: that is told at once.
+func TestOOMChild(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		c := create(t, h, smallMemory)
+		o, stop := watchOOM(t, c)
+		p := run(t, c, helperEnv+`=oom-child "$SELF"; true`)
+		if line := p.line(t); line != "child: signal: killed" {
+			t.Fatal(line)
+		}
+		select {
+		case <-o.first:
+		case <-timeout(t).Done():
+			t.Fatal("not told")
+		}
+		o.check(t, c, 1)
+		stop()
+		o.check(t, c, 1)
+	})
+}
+
+// A killed process in a child cgroup counts for the container.
+func TestOOMNested(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		c := create(t, h, smallMemory)
+		o, stop := watchOOM(t, c)
+		child := c.file("memory", "child")
+		if err := os.Mkdir(child, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p := run(t, c, `echo $$ > "`+child+`/cgroup.procs"; `+helperEnv+`=allocate exec "$SELF"`)
+		if err := p.Wait(); err == nil {
+			t.Error("the process was not killed")
+		}
+		stop()
+		o.check(t, c, 1)
+	})
+}
+
+// Neither reaching the limit with memory that can be reclaimed, nor SIGKILL, nor the end of the cgroup is an OOM kill.
+func TestOOMNone(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		c := create(t, h, smallMemory)
+		o, stop := watchOOM(t, c)
+		file := t.TempDir() + "/cache"
+		p := run(t, c, `head -c 100000000 /dev/zero > "`+file+`"; cat "`+file+`" > /dev/null; echo done; read x`)
+		if line := p.line(t); line != "done" {
+			t.Fatal(line)
+		}
+		if err := c.Kill(timeout(t)); err != nil {
+			t.Fatal(err)
+		}
+		o.check(t, c, 0)
+		if err := c.Destroy(timeout(t)); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		if o.calls != 0 {
+			t.Error("told of the end of the cgroup")
+		}
+	})
+}
