@@ -28,7 +28,7 @@ func NewCache(max int) *Cache { return &Cache{max: max} }
 // Compile is like the package's Compile; the filter may be shared with other callers.
 func (c *Cache) Compile(p *specs.LinuxSeccomp, o Options) (*Filter, error) {
 	if p == nil {
-		return Compile(nil, o)
+		return nil, nil
 	}
 	key := cacheKey(p, o)
 	c.mu.Lock()
@@ -40,7 +40,7 @@ func (c *Cache) Compile(p *specs.LinuxSeccomp, o Options) (*Filter, error) {
 		return hit.filter, nil
 	}
 	f, err := Compile(p, o)
-	if err != nil || c.max <= 0 {
+	if f == nil || c.max <= 0 {
 		return f, err
 	}
 	if len(c.entries) < c.max {

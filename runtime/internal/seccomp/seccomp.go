@@ -32,7 +32,7 @@ import (
 
 // Filter is a compiled profile. It is not to be modified: a [Cache] hands out the same one many times.
 type Filter struct {
-	Insns    []Insn   // the program for seccomp(2), at most 4096 instructions; none if there is nothing to install
+	Insns    []Insn   // the program for seccomp(2), at most 4096 instructions
 	Flags    uint32   // SECCOMP_FILTER_FLAG_* for seccomp(2), NEW_LISTENER among them if Notify
 	Notify   bool     // the profile has SCMP_ACT_NOTIFY: seccomp(2) returns a listener for listenerPath
 	Warnings []string // what of the profile has no effect, each with its path in config.json
@@ -58,11 +58,11 @@ type Options struct {
 // maxInsns is BPF_MAXINSNS of the kernel.
 const maxInsns = 4096
 
-// Compile compiles p. A profile that is nil, or has neither a default action nor rules, asks for nothing, as in runc: its
-// filter has no instructions. Errors begin with the path in config.json of what is wrong.
+// Compile compiles p. A profile that is nil, or has neither a default action nor rules, asks for nothing, as in runc: the
+// filter is nil, and so is the error. Errors begin with the path in config.json of what is wrong.
 func Compile(p *specs.LinuxSeccomp, o Options) (*Filter, error) {
 	if p == nil || p.DefaultAction == "" && len(p.Syscalls) == 0 {
-		return &Filter{}, nil
+		return nil, nil
 	}
 	prof, err := parse(p, o)
 	if err != nil {
