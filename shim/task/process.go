@@ -1,0 +1,282 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	api "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/shim/stdio"
+)
+
+// drainTimeout is how long Delete waits for output that somebody still holds, such as a child of an exec that outlives it.
+const drainTimeout = 10 * time.Second
+
+// find returns a task and its init ("") or exec.
+func (s *Service) find(id, exec string) (*task, *process, error) {
+	t, err := s.task(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := t.process(exec)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, p, nil
+}
+
+// Start runs init, or an exec that Exec has added.
+func (s *Service) Start(ctx context.Context, r *api.StartRequest) (*api.StartResponse, error) {
+	t, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	if p != t.init {
+		pid, err := s.startExec(ctx, t, p)
+		return &api.StartResponse{Pid: uint32(pid)}, err
+	}
+	if err := t.container.Start(ctx); err != nil {
+		return nil, ofRuntime("OCI runtime start failed", err)
+	}
+	return &api.StartResponse{Pid: uint32(t.container.Pid())}, nil
+}
+
+func (s *Service) startExec(ctx context.Context, t *task, p *process) (pid int, err error) {
+	p.starting.Lock()
+	defer p.starting.Unlock()
+	state, err := t.container.State(p.exec)
+	if err != nil {
+		return 0, err
+	}
+	if state.Status != engine.StatusCreated { // before another logger is started
+		return 0, refuse(engine.FailedPrecondition, fmt.Sprintf("cannot start a %s process", state.Status))
+	}
+	o, err := stdio.Open(ctx, p.config(t, &s.cfg))
+	if err != nil {
+		return 0, err
+	}
+	pid, master, err := t.container.StartExec(ctx, p.exec, ends(o))
+	if err != nil {
+		o.Close()
+		return 0, ofRuntime("OCI runtime exec failed: exec failed", err)
+	}
+	o.CloseContainerEnds()
+	p.attach(o)
+	if p.terminal {
+		if err := o.AttachConsole(master); err != nil {
+			return 0, err // it runs, and is the caller's to kill and delete
+		}
+	}
+	return pid, nil
+}
+
+// Exec adds a process, which Start runs.
+func (s *Service) Exec(ctx context.Context, r *api.ExecProcessRequest) (*emptypb.Empty, error) {
+	t, err := s.task(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var spec specs.Process
+	if err := json.Unmarshal(r.Spec.GetValue(), &spec); err != nil {
+		return nil, refuse(engine.InvalidArgument, fmt.Sprintf("decode process of exec %s: %v", r.ExecID, err))
+	}
+	if r.ExecID == "" {
+		return nil, refuse(engine.InvalidArgument, "exec id is empty")
+	}
+	spec.Terminal = r.Terminal
+	p := &process{exec: r.ExecID, stdin: r.Stdin, stdout: r.Stdout, stderr: r.Stderr, terminal: r.Terminal}
+	if err := t.addExec(p); err != nil {
+		return nil, err
+	}
+	if err := t.container.AddExec(ctx, engine.ExecRequest{ID: r.ExecID, Process: &spec}); err != nil {
+		t.removeExec(r.ExecID)
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// Delete removes a container that has ended or never started, or an exec. It returns when all output has been delivered, or
+// drainTimeout has passed.
+func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.DeleteResponse, error) {
+	s.mu.Lock()
+	s.ending++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.ending--
+		s.mu.Unlock()
+	}()
+
+	t, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	// What is begun is finished, even if the client is gone, as when containerd restarts: half a Delete helps nobody, and the
+	// rest of the output belongs into the log all the same.
+	ctx = context.WithoutCancel(ctx)
+	var exit engine.Exit
+	if p == t.init {
+		exit, err = t.container.Delete(ctx)
+	} else {
+		exit, err = t.container.DeleteExec(ctx, p.exec)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.drain)
+	defer cancel()
+	s.finish(ctx, t, p)
+	if p == t.init {
+		for _, exec := range t.takeExecs() {
+			s.finish(ctx, t, exec)
+		}
+	}
+	return &api.DeleteResponse{Pid: uint32(exit.Pid), ExitStatus: uint32(exit.Status), ExitedAt: timestamppb.New(exit.At)}, nil
+}
+
+// finish delivers the rest of a process's output and closes its stdio.
+func (s *Service) finish(ctx context.Context, t *task, p *process) {
+	o := p.io.Load()
+	if o == nil {
+		return
+	}
+	if err := o.Drain(ctx); err != nil {
+		s.cfg.Log.Warn("output may be lost", "container", t.id, "exec", p.exec, "error", err)
+	}
+	o.Close()
+}
+
+// Kill sends a signal to a process, or to all of the container.
+func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
+	t, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.container.Kill(ctx, p.exec, r.Signal, r.All); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// Wait returns when the process has ended, at once if it has already.
+func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitResponse, error) {
+	t, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	exit, err := t.container.Wait(ctx, p.exec)
+	if err != nil {
+		return nil, err
+	}
+	return &api.WaitResponse{ExitStatus: uint32(exit.Status), ExitedAt: timestamppb.New(exit.At)}, nil
+}
+
+// statusWord translates the engine's word. `creating` is never seen: there is no task before Create has succeeded.
+func statusWord(s engine.Status) tasktypes.Status {
+	switch s {
+	case engine.StatusCreated:
+		return tasktypes.Status_CREATED
+	case engine.StatusRunning:
+		return tasktypes.Status_RUNNING
+	case engine.StatusPausing:
+		return tasktypes.Status_PAUSING
+	case engine.StatusPaused:
+		return tasktypes.Status_PAUSED
+	case engine.StatusStopped:
+		return tasktypes.Status_STOPPED
+	}
+	return tasktypes.Status_UNKNOWN
+}
+
+// State returns the state of a process. It waits for nothing: containerd gives it two seconds.
+func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateResponse, error) {
+	t, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	state, err := t.container.State(p.exec)
+	if err != nil {
+		return nil, err
+	}
+	id := t.id
+	if p != t.init {
+		id = p.exec // and no exec_id: what clients know from containerd-shim-runc-v2
+	}
+	return &api.StateResponse{
+		ID:         id,
+		Bundle:     t.bundle,
+		Pid:        uint32(state.Pid),
+		Status:     statusWord(state.Status),
+		Stdin:      p.stdin,
+		Stdout:     p.stdout,
+		Stderr:     p.stderr,
+		Terminal:   p.terminal,
+		ExitStatus: uint32(state.Exit.Status),
+		ExitedAt:   timestamppb.New(state.Exit.At),
+	}, nil
+}
+
+// Pids lists the processes of a container; those of execs carry their exec's id.
+func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse, error) {
+	t, err := s.task(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	list, err := t.container.Pids()
+	if err != nil {
+		return nil, err
+	}
+	answer := &api.PidsResponse{Processes: make([]*tasktypes.ProcessInfo, len(list))}
+	for i, p := range list {
+		answer.Processes[i] = &tasktypes.ProcessInfo{Pid: uint32(p.Pid)}
+		if p.Exec != "" {
+			answer.Processes[i].Info = &anypb.Any{
+				TypeUrl: "containerd.runc.v1.ProcessDetails",
+				Value:   wire.AppendString(nil, 1, p.Exec),
+			}
+		}
+	}
+	return answer, nil
+}
+
+// ResizePty sets the size of a process's terminal. Without one it does nothing.
+func (s *Service) ResizePty(_ context.Context, r *api.ResizePtyRequest) (*emptypb.Empty, error) {
+	t, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	o := p.io.Load()
+	if !p.terminal || o == nil {
+		return &emptypb.Empty{}, nil
+	}
+	state, err := t.container.State(p.exec)
+	if err != nil {
+		return nil, err
+	}
+	if state.Status == engine.StatusStopped {
+		return nil, refuse(engine.FailedPrecondition, "cannot resize a stopped container")
+	}
+	if err := o.Resize(uint16(r.Width), uint16(r.Height)); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// CloseIO ends a process's stdin as far as the shim holds it. Without stdin, and again, it does nothing.
+func (s *Service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Empty, error) {
+	_, p, err := s.find(r.ID, r.ExecID)
+	if err != nil {
+		return nil, err
+	}
+	p.closeStdin()
+	return &emptypb.Empty{}, nil
+}

@@ -1,0 +1,179 @@
+// Package task serves containerd's task API, versions 2 and 3, with the containers of the engine.
+package task
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	api "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/events"
+)
+
+// Config is what a Service needs from the process around it.
+type Config struct {
+	// Namespace is the containerd namespace of all containers.
+	Namespace string
+	// Publish queues an event for containerd. It must not wait.
+	Publish func(events.Event)
+	// Shutdown is called once, when containerd asks for the end and nothing is left. The answer to that request has not
+	// been written yet: leave through ttrpc.Server.Shutdown, which lets it finish.
+	Shutdown func()
+	// Reap makes the process adopt and reap what the containers orphan. At most one service of a process may.
+	Reap bool
+	// Log is told what no caller asked for; nil discards that.
+	Log *slog.Logger
+}
+
+// Service is the task service. Its requests run concurrently; what one container does to another's is nothing.
+type Service struct {
+	cfg   Config
+	drain time.Duration // drainTimeout
+
+	mu     sync.Mutex
+	engine *engine.Engine   // made by the first Create
+	root   string           // the engine's state root
+	tasks  map[string]*task // from the beginning of Create to the Deleted event
+	ending int              // Deletes under way, which go on when the task is gone already
+	closed bool             // Shutdown was called
+}
+
+// New returns a service without containers.
+func New(cfg Config) *Service {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg: cfg, drain: drainTimeout, tasks: make(map[string]*task)}
+}
+
+// Register makes srv answer both versions of the API. Their messages are the same but for the name of the package, so that
+// one set of types decodes both.
+func (s *Service) Register(srv *ttrpc.Server) {
+	desc := &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
+		"Create":     method(s, "Create", s.Create),
+		"State":      method(s, "State", s.State),
+		"Start":      method(s, "Start", s.Start),
+		"Delete":     method(s, "Delete", s.Delete),
+		"Pids":       method(s, "Pids", s.Pids),
+		"Pause":      method(s, "Pause", s.Pause),
+		"Resume":     method(s, "Resume", s.Resume),
+		"Checkpoint": method(s, "Checkpoint", s.Checkpoint),
+		"Kill":       method(s, "Kill", s.Kill),
+		"Exec":       method(s, "Exec", s.Exec),
+		"ResizePty":  method(s, "ResizePty", s.ResizePty),
+		"CloseIO":    method(s, "CloseIO", s.CloseIO),
+		"Update":     method(s, "Update", s.Update),
+		"Wait":       method(s, "Wait", s.Wait),
+		"Stats":      method(s, "Stats", s.Stats),
+		"Connect":    method(s, "Connect", s.Connect),
+		"Shutdown":   method(s, "Shutdown", s.Shutdown),
+	}}
+	srv.RegisterService("containerd.task.v3.Task", desc)
+	srv.RegisterService("containerd.task.v2.Task", desc)
+}
+
+// method adapts a handler to ttrpc. A panic fails the call, not the shim, which supervises every container of a pod.
+func method[Request, Response any](s *Service, name string, handle func(context.Context, *Request) (*Response, error)) ttrpc.Method {
+	return func(ctx context.Context, unmarshal func(any) error) (answer any, err error) {
+		r := new(Request)
+		if err := unmarshal(r); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if p := recover(); p != nil {
+				s.cfg.Log.Error("panic", "method", name, "value", p, "stack", string(debug.Stack()))
+				answer, err = nil, status.Errorf(codes.Internal, "%s: internal error: %v", name, p)
+			}
+		}()
+		a, err := handle(ctx, r)
+		if err != nil {
+			return nil, statusOf(err)
+		}
+		return a, nil
+	}
+}
+
+// Connect says who serves. It knows no error: after a restart containerd asks also for what this shim has never heard of.
+func (s *Service) Connect(_ context.Context, r *api.ConnectRequest) (*api.ConnectResponse, error) {
+	answer := &api.ConnectResponse{ShimPid: uint32(os.Getpid())}
+	if t, err := s.task(r.ID); err == nil {
+		answer.TaskPid = uint32(t.container.Pid())
+	}
+	return answer, nil
+}
+
+// Shutdown ends the shim if nothing is left, and does nothing otherwise: containerd asks after every Delete.
+func (s *Service) Shutdown(context.Context, *api.ShutdownRequest) (*emptypb.Empty, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tasks) == 0 && s.ending == 0 && !s.closed {
+		s.closed = true
+		s.cfg.Shutdown()
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// task returns a created task.
+func (s *Service) task(id string) (*task, error) {
+	s.mu.Lock()
+	t := s.tasks[id]
+	s.mu.Unlock()
+	if t == nil || !t.isReady() {
+		return nil, refuse(engine.NotFound, "container not created")
+	}
+	return t, nil
+}
+
+// reserve makes t's id taken.
+func (s *Service) reserve(t *task) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return refuse(engine.FailedPrecondition, "shim is shutting down")
+	}
+	if _, taken := s.tasks[t.id]; taken {
+		return refuse(engine.AlreadyExists, fmt.Sprintf("container %s already exists", t.id))
+	}
+	s.tasks[t.id] = t
+	return nil
+}
+
+func (s *Service) forget(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tasks, t.id)
+}
+
+// engineAt returns the engine, which the first container makes. Its state root comes with the runtime options, so that all
+// containers of a shim must agree on that one.
+func (s *Service) engineAt(root string) (*engine.Engine, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.engine != nil {
+		if root != s.root {
+			return nil, refuse(engine.InvalidArgument, fmt.Sprintf("runtime option Root: this shim keeps its state in %s, not in %s", s.root, root))
+		}
+		return s.engine, nil
+	}
+	e, err := engine.New(engine.Options{Root: root, OnEvent: s.onEvent, Log: s.cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.Reap {
+		if err := e.Reap(); err != nil {
+			return nil, err
+		}
+	}
+	s.engine, s.root = e, root
+	return e, nil
+}
