@@ -64,7 +64,7 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	s.create(s.request("c1", sh("true")))
 	_, err = s.client.Create(t.Context(), s.request("c1", sh("true")))
-	refused(t, "duplicate", err, codes.AlreadyExists, "c1 already exists")
+	refused(t, "duplicate", err, codes.AlreadyExists, "container c1: already exists")
 	other := s.request("c2", sh("true"))
 	other.Options.Value = wire.AppendString(nil, 7, "/run/elsewhere")
 	_, err = s.client.Create(t.Context(), other)

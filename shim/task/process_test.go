@@ -103,7 +103,7 @@ func TestExec(t *testing.T) {
 	equal(t, "state", st.Status, tasktypes.Status_CREATED)
 	equal(t, "id", st.ID, "e1")
 	_, err := s.client.Exec(t.Context(), execRequest(&api.ExecProcessRequest{ID: "c1", ExecID: "e1"}, "/bin/true"))
-	refused(t, "exec again", err, codes.AlreadyExists, "id e1")
+	refused(t, "exec again", err, codes.AlreadyExists, "id e1: already exists")
 
 	pid := s.start("c1", "e1")
 	equal(t, "exit status", s.wait("c1", "e1"), 5)
@@ -417,9 +417,9 @@ func TestUnknownIDs(t *testing.T) {
 	s.create(s.request("c1", sh("true")))
 	for _, id := range []string{"c2", "c1"} {
 		exec := ""
-		text := "container not created"
+		text := "container not created: not found"
 		if id == "c1" {
-			exec, text = "e1", "process does not exist e1"
+			exec, text = "e1", "process does not exist e1: not found"
 		}
 		calls := map[string]func() error{
 			"state":  func() error { _, err := s.client.State(ctx, &api.StateRequest{ID: id, ExecID: exec}); return err },

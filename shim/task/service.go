@@ -142,7 +142,7 @@ func (s *Service) reserve(t *task) error {
 		return refuse(engine.FailedPrecondition, "shim is shutting down")
 	}
 	if _, taken := s.tasks[t.id]; taken {
-		return refuse(engine.AlreadyExists, fmt.Sprintf("container %s already exists", t.id))
+		return refuse(engine.AlreadyExists, fmt.Sprintf("container %s", t.id))
 	}
 	s.tasks[t.id] = t
 	return nil

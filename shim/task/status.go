@@ -3,6 +3,7 @@ package task
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -11,36 +12,47 @@ import (
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
 
-// kindCodes is the one translation of what the engine refuses. Unknown is what clients know from containerd-shim-runc-v2 for
+// outcome is how an error goes over the wire.
+type outcome struct {
+	code codes.Code
+	// words end the text, as they do in errors of containerd/errdefs: there are clients that look for them.
+	words string
+}
+
+// outcomes is the one translation of what the engine refuses. Unknown is what clients know from containerd-shim-runc-v2 for
 // whatever its runtime could not do.
-var kindCodes = [...]codes.Code{
-	engine.Internal:           codes.Unknown,
-	engine.InvalidArgument:    codes.InvalidArgument,
-	engine.NotFound:           codes.NotFound,
-	engine.AlreadyExists:      codes.AlreadyExists,
-	engine.FailedPrecondition: codes.FailedPrecondition,
-	engine.NotImplemented:     codes.Unimplemented,
+var outcomes = [...]outcome{
+	engine.Internal:           {codes.Unknown, ""},
+	engine.InvalidArgument:    {codes.InvalidArgument, "invalid argument"},
+	engine.NotFound:           {codes.NotFound, "not found"},
+	engine.AlreadyExists:      {codes.AlreadyExists, "already exists"},
+	engine.FailedPrecondition: {codes.FailedPrecondition, "failed precondition"},
+	engine.NotImplemented:     {codes.Unimplemented, "not implemented"},
 }
 
 // statusOf turns an error into the status that goes over the wire. ttrpc's own conversion knows bare sentinels only.
 func statusOf(err error) error {
-	return status.Error(codeOf(err), err.Error())
+	o, text := outcomeOf(err), err.Error()
+	if !strings.Contains(text, o.words) {
+		text += ": " + o.words
+	}
+	return status.Error(o.code, text)
 }
 
-func codeOf(err error) codes.Code {
+func outcomeOf(err error) outcome {
 	var refused *engine.Error
 	var scheme stdio.SchemeError
 	switch {
 	case errors.Is(err, context.Canceled):
-		return codes.Canceled
+		return outcome{code: codes.Canceled}
 	case errors.Is(err, context.DeadlineExceeded):
-		return codes.DeadlineExceeded
+		return outcome{code: codes.DeadlineExceeded}
 	case errors.As(err, &refused):
-		return kindCodes[refused.Kind]
+		return outcomes[refused.Kind]
 	case errors.As(err, &scheme):
-		return codes.InvalidArgument
+		return outcomes[engine.InvalidArgument]
 	}
-	return codes.Unknown
+	return outcomes[engine.Internal]
 }
 
 // refuse returns an error of the service itself.

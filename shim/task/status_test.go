@@ -13,26 +13,28 @@ import (
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
 
-func TestCodes(t *testing.T) {
+func TestStatusOf(t *testing.T) {
 	for _, c := range []struct {
 		err  error
-		want codes.Code
+		code codes.Code
+		text string
 	}{
-		{refuse(engine.Internal, "x"), codes.Unknown},
-		{refuse(engine.InvalidArgument, "x"), codes.InvalidArgument},
-		{refuse(engine.NotFound, "x"), codes.NotFound},
-		{refuse(engine.AlreadyExists, "x"), codes.AlreadyExists},
-		{refuse(engine.FailedPrecondition, "x"), codes.FailedPrecondition},
-		{refuse(engine.NotImplemented, "x"), codes.Unimplemented},
-		{fmt.Errorf("wrapped: %w", refuse(engine.NotFound, "x")), codes.NotFound},
-		{fmt.Errorf("stdin x: %w", stdio.SchemeError("x")), codes.InvalidArgument},
-		{context.Canceled, codes.Canceled},
-		{&engine.Error{Msg: "x", Err: context.DeadlineExceeded}, codes.DeadlineExceeded},
-		{errors.New("x"), codes.Unknown},
+		{refuse(engine.Internal, "x"), codes.Unknown, "x"},
+		{refuse(engine.InvalidArgument, "x"), codes.InvalidArgument, "x: invalid argument"},
+		{refuse(engine.NotFound, "x"), codes.NotFound, "x: not found"},
+		{refuse(engine.NotFound, "x not found"), codes.NotFound, "x not found"},
+		{refuse(engine.AlreadyExists, "id x"), codes.AlreadyExists, "id x: already exists"},
+		{refuse(engine.FailedPrecondition, "x"), codes.FailedPrecondition, "x: failed precondition"},
+		{refuse(engine.NotImplemented, "x"), codes.Unimplemented, "x: not implemented"},
+		{fmt.Errorf("wrapped: %w", refuse(engine.NotFound, "x")), codes.NotFound, "wrapped: x: not found"},
+		{fmt.Errorf("stdin: %w", stdio.SchemeError("x")), codes.InvalidArgument, "stdin: unknown STDIO scheme x: invalid argument"},
+		{context.Canceled, codes.Canceled, "context canceled"},
+		{&engine.Error{Msg: "x", Err: context.DeadlineExceeded}, codes.DeadlineExceeded, "x"},
+		{errors.New("x"), codes.Unknown, "x"},
 	} {
 		got := statusOf(c.err)
-		if status.Code(got) != c.want || status.Convert(got).Message() != c.err.Error() {
-			t.Errorf("%v: got %v, want %v", c.err, got, c.want)
+		if status.Code(got) != c.code || status.Convert(got).Message() != c.text {
+			t.Errorf("%v: got %v", c.err, got)
 		}
 	}
 }
@@ -47,8 +49,8 @@ func TestOfRuntime(t *testing.T) {
 		engine.NotImplemented:     "x",
 	} {
 		err := ofRuntime("OCI", refuse(kind, "x"))
-		if err.Error() != want || codeOf(err) != kindCodes[kind] {
-			t.Errorf("kind %d: got %v, %v", kind, err, codeOf(err))
+		if err.Error() != want || outcomeOf(err) != outcomes[kind] {
+			t.Errorf("kind %d: got %v, %v", kind, err, outcomeOf(err))
 		}
 	}
 	if err := ofRuntime("OCI", context.Canceled); err != context.Canceled {
@@ -59,8 +61,8 @@ func TestOfRuntime(t *testing.T) {
 // containerd takes Unimplemented for an older API and asks again.
 func TestCreateIsNeverNotImplemented(t *testing.T) {
 	err := neverNotImplemented(fmt.Errorf("wrapped: %w", refuse(engine.NotImplemented, "time travel")))
-	if codeOf(err) != codes.FailedPrecondition || err.Error() != "wrapped: time travel" {
-		t.Errorf("got %v, %v", codeOf(err), err)
+	if outcomeOf(err).code != codes.FailedPrecondition || err.Error() != "wrapped: time travel" {
+		t.Errorf("got %v, %v", outcomeOf(err), err)
 	}
 	plain := errors.New("x")
 	if neverNotImplemented(plain) != plain {
