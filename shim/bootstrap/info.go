@@ -1,0 +1,80 @@
+package bootstrap
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/internal/wire"
+)
+
+// featuresType is the type URL under which containerd registers runtime-spec's features.Features. The value is JSON.
+const featuresType = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+
+// Info writes a containerd.types.RuntimeInfo to stdout. stdin holds an Any of runtime options, or nothing. The options are
+// repeated and not looked at: what the runtime can do does not depend on them, and a type that is unknown must not fail.
+func Info(stdin io.Reader, stdout io.Writer) error {
+	options, err := io.ReadAll(io.LimitReader(stdin, maxInput))
+	if err != nil {
+		return fmt.Errorf("read stdin: %w", err)
+	}
+	if _, err := wire.DecodeAny(options); err != nil {
+		return fmt.Errorf("decode runtime options: %w", err)
+	}
+	features, err := json.Marshal(engine.Features())
+	if err != nil {
+		return fmt.Errorf("encode features: %w", err) // our bug
+	}
+	if _, err := stdout.Write(encodeInfo(version(), options, features)); err != nil {
+		return fmt.Errorf("write reply: %w", err)
+	}
+	return nil
+}
+
+// encodeInfo encodes containerd.types.RuntimeInfo{name = 1, version = 2, options = 3, features = 4}. options is an encoded Any.
+func encodeInfo(v buildVersion, options, features []byte) []byte {
+	b := wire.AppendString(nil, 1, RuntimeName)
+	number := wire.AppendString(nil, 1, v.version)
+	b = wire.AppendMessage(b, 2, wire.AppendString(number, 2, v.revision))
+	if len(options) > 0 {
+		b = wire.AppendMessage(b, 3, options)
+	}
+	return wire.AppendMessage(b, 4, wire.Any{TypeURL: featuresType, Value: features}.Encode())
+}
+
+// PrintVersion writes what -v shows.
+func PrintVersion(stdout io.Writer, program string) error {
+	v := version()
+	_, err := fmt.Fprintf(stdout, "%s:\n  Version:  %s\n  Revision: %s\n  Go version: %s\n", program, v.version, v.revision, v.goVersion)
+	return err
+}
+
+// buildVersion says what this program was built from.
+type buildVersion struct {
+	version, revision, goVersion string
+}
+
+// version reads what the Go tool recorded in the program.
+func version() buildVersion {
+	v := buildVersion{version: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.version, v.goVersion = info.Main.Version, info.GoVersion
+	modified := ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			v.revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = ".m"
+		}
+	}
+	if v.revision != "" {
+		v.revision += modified
+	}
+	return v
+}
