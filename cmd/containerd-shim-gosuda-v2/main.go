@@ -1,0 +1,71 @@
+// The Go runtime parses mountinfo at each start to find the CPU limit of its cgroup, keeps two files of it open, and looks at
+// them every second. GOMAXPROCS is set for every process that matters.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+// Command containerd-shim-gosuda-v2 is gosuda: the verbs that containerd executes, the shim that they leave behind, and,
+// under the name gosudacon, a command line for people.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/ttrpc"
+
+	"github.com/gosuda/gosudacon/shim/bootstrap"
+	"github.com/gosuda/gosudacon/shim/daemon"
+	"github.com/gosuda/gosudacon/shim/events"
+	"github.com/gosuda/gosudacon/shim/task"
+)
+
+func main() {
+	if err := run(os.Args); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", bootstrap.RuntimeName, err)
+		os.Exit(1)
+	}
+}
+
+// run picks the face: people install the shim under all sorts of names, so every other name is the shim.
+func run(args []string) error {
+	name := filepath.Base(args[0])
+	if name == "gosudacon" {
+		return errors.New("this build has no command line")
+	}
+	f, err := bootstrap.ParseFlags(args[1:])
+	switch {
+	case errors.Is(err, bootstrap.ErrHelp):
+		_, err := os.Stdout.WriteString(bootstrap.Usage)
+		return err
+	case err != nil:
+		return err
+	case f.Version:
+		return bootstrap.PrintVersion(os.Stdout, name)
+	case f.Info:
+		return bootstrap.Info(os.Stdin, os.Stdout)
+	case f.Verb == bootstrap.VerbStart:
+		return bootstrap.Start(f, os.Stdin, os.Stdout)
+	case f.Verb == bootstrap.VerbDelete:
+		return bootstrap.Delete(f, os.Stdout, os.Stderr)
+	}
+	return serve(f)
+}
+
+// serve is the shim that start leaves behind.
+func serve(f bootstrap.Flags) error {
+	return daemon.Run(context.Background(), daemon.Config{
+		Flags: f,
+		Register: func(server *ttrpc.Server, host daemon.Host) (func(context.Context) error, error) {
+			outbox := events.New(events.Config{Address: host.TTRPCAddress, Namespace: f.Namespace, Log: host.Log})
+			service := task.New(task.Config{
+				Namespace: f.Namespace, Publish: outbox.Publish, Shutdown: host.Shutdown, Log: host.Log,
+			})
+			service.Register(server)
+			return outbox.Close, nil
+		},
+	})
+}
