@@ -59,6 +59,8 @@ func newShim(t *testing.T) *shim {
 		Namespace: "testns",
 		Publish:   s.publish,
 		Shutdown:  func() { s.shutdowns <- struct{}{} },
+
+		LeaveOrphans: true,
 	})
 	var err error
 	if s.server, err = ttrpc.NewServer(); err != nil {
@@ -114,7 +116,7 @@ func openFiles(t *testing.T) []string {
 		name, err := os.Readlink("/proc/self/fd/" + e.Name())
 		switch {
 		case err != nil: // the directory itself, which is closed again
-		case name == "/proc", name == "/dev/null", strings.HasPrefix(name, "pid:"): // what the engine opens once
+		case name == "/proc", name == "/dev/null", strings.HasPrefix(name, "pid:"): // what an engine keeps open
 		default:
 			names = append(names, name)
 		}

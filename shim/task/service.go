@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/config"
 	"github.com/gosuda/gosudacon/shim/events"
 )
 
@@ -29,8 +30,9 @@ type Config struct {
 	// Shutdown is called once, when containerd asks for the end and nothing is left. The answer to that request has not
 	// been written yet: leave through ttrpc.Server.Shutdown, which lets it finish.
 	Shutdown func()
-	// Reap makes the process adopt and reap what the containers orphan. At most one service of a process may.
-	Reap bool
+	// LeaveOrphans stops the service from adopting and reaping what the containers orphan. A process with several services,
+	// such as a test, sets it: one would reap the children of another.
+	LeaveOrphans bool
 	// Log is told what no caller asked for; nil discards that.
 	Log *slog.Logger
 }
@@ -40,8 +42,12 @@ type Service struct {
 	cfg   Config
 	drain time.Duration // drainTimeout
 
+	// prepared is an engine at the default state root. It is made, once, while containerd still gets ready to ask for the
+	// first container: probing the host takes a millisecond.
+	prepared func() (*engine.Engine, error)
+
 	mu     sync.Mutex
-	engine *engine.Engine   // made by the first Create
+	engine *engine.Engine   // since the first Create
 	root   string           // the engine's state root
 	tasks  map[string]*task // from the beginning of Create to the Deleted event
 	ending int              // Deletes under way, which go on when the task is gone already
@@ -53,7 +59,23 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg: cfg, drain: drainTimeout, tasks: make(map[string]*task)}
+	s := &Service{cfg: cfg, drain: drainTimeout, tasks: make(map[string]*task)}
+	s.prepared = sync.OnceValues(func() (*engine.Engine, error) { return s.makeEngine(s.defaultRoot()) })
+	go s.prepared()
+	return s
+}
+
+func (s *Service) defaultRoot() string { return config.Options{}.StateRoot(s.cfg.Namespace) }
+
+func (s *Service) makeEngine(root string) (*engine.Engine, error) {
+	return engine.New(engine.Options{Root: root, OnEvent: s.onEvent, Log: s.cfg.Log})
+}
+
+func (s *Service) newEngine(root string) (*engine.Engine, error) {
+	if root == s.defaultRoot() {
+		return s.prepared()
+	}
+	return s.makeEngine(root)
 }
 
 // Register makes srv answer both versions of the API. Their messages are the same but for the name of the package, so that
@@ -165,11 +187,11 @@ func (s *Service) engineAt(root string) (*engine.Engine, error) {
 		}
 		return s.engine, nil
 	}
-	e, err := engine.New(engine.Options{Root: root, OnEvent: s.onEvent, Log: s.cfg.Log})
+	e, err := s.newEngine(root)
 	if err != nil {
 		return nil, err
 	}
-	if s.cfg.Reap {
+	if !s.cfg.LeaveOrphans {
 		if err := e.Reap(); err != nil {
 			return nil, err
 		}
