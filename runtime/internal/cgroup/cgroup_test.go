@@ -192,15 +192,15 @@ func checkFiles(t *testing.T, c *Cgroup, v1, v2, both map[string]string) {
 func TestCreateUndone(t *testing.T) {
 	hosts(t, func(t *testing.T, h *Host) {
 		for name, r := range map[string]specs.LinuxResources{
-			"pids":   {Pids: &specs.LinuxPids{Limit: ptr(int64(1) << 62)}},
-			"memory": {Memory: &specs.LinuxMemory{Limit: ptr(int64(-7))}},
+			"pids.limit": {Pids: &specs.LinuxPids{Limit: ptr(int64(1) << 62)}},
+			"cpu.quota":  {CPU: &specs.LinuxCPU{Quota: ptr(int64(1))}},
 		} {
 			c, err := New(h, Config{Path: testRoot + "/undone/" + name, Resources: &r})
 			if err != nil {
 				t.Fatal(err)
 			}
 			err = c.Create()
-			if err == nil || !strings.Contains(err.Error(), "set linux.resources."+name+".limit to ") {
+			if err == nil || !strings.Contains(err.Error(), "set linux.resources."+name+" to ") {
 				t.Errorf("%s: %v", name, err)
 			}
 			for _, path := range c.all() {

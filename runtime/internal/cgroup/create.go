@@ -31,26 +31,25 @@ func (c *Cgroup) create() (err error) {
 			}
 		}
 	}()
-	c.dirs = slices.DeleteFunc(c.dirs, func(d dir) bool {
-		if err == nil {
-			err = mkdirAll(d.mount, d.path, &made)
-			if d.named() && readOnly(err) { // nothing is limited there: do without
-				err = nil
-				return true
-			}
+	// Where nothing is limited, do without what this process may not write to.
+	var dirs []dir
+	for _, d := range c.dirs {
+		err := mkdirAll(d.mount, d.path, &made)
+		if err != nil && !(d.named() && readOnly(err)) {
+			return err
 		}
-		return false
-	})
-	if err != nil {
-		return err
+		if err == nil {
+			dirs = append(dirs, d)
+		}
 	}
+	c.dirs = dirs
 	if c.unified != "" {
 		err := mkdirAll(c.host.Unified, c.unified, &made)
-		switch {
-		case c.host.Mode == V1 && readOnly(err):
-			c.unified = ""
-		case err != nil:
+		if err != nil && !(c.host.Mode == V1 && readOnly(err)) {
 			return err
+		}
+		if err != nil {
+			c.unified = ""
 		}
 	}
 	if c.unit == "" { // systemd puts the first process there itself

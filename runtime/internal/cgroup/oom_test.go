@@ -8,7 +8,11 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-var smallMemory = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: ptr(int64(24 << 20)), Swap: ptr(int64(24 << 20))}}
+// limited returns a limit for memory with and without swap, in MiB.
+func limited(mib int64) *specs.LinuxResources {
+	n := mib << 20
+	return &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &n, Swap: &n}}
+}
 
 // oomCounter counts what WatchOOM tells.
 type oomCounter struct {
@@ -51,7 +55,7 @@ func (o *oomCounter) check(t *testing.T, c *Cgroup, kills uint64) {
 // The container's only process is killed: the last look of stop tells, if nothing did before.
 func TestOOM(t *testing.T) {
 	hosts(t, func(t *testing.T, h *Host) {
-		c := create(t, h, smallMemory)
+		c := create(t, h, limited(64))
 		o, stop := watchOOM(t, c)
 		p := run(t, c, helperEnv+`=allocate exec "$SELF"`)
 		if err := p.Wait(); err == nil {
@@ -67,7 +71,7 @@ func TestOOM(t *testing.T) {
 // A child is killed and the container lives on: that is told at once.
 func TestOOMChild(t *testing.T) {
 	hosts(t, func(t *testing.T, h *Host) {
-		c := create(t, h, smallMemory)
+		c := create(t, h, limited(64))
 		o, stop := watchOOM(t, c)
 		p := run(t, c, helperEnv+`=oom-child "$SELF"; true`)
 		if line := p.line(t); line != "child: signal: killed" {
@@ -87,7 +91,7 @@ func TestOOMChild(t *testing.T) {
 // A killed process in a child cgroup counts for the container.
 func TestOOMNested(t *testing.T) {
 	hosts(t, func(t *testing.T, h *Host) {
-		c := create(t, h, smallMemory)
+		c := create(t, h, limited(64))
 		o, stop := watchOOM(t, c)
 		child := c.file("memory", "child")
 		if err := os.Mkdir(child, 0o755); err != nil {
@@ -105,10 +109,9 @@ func TestOOMNested(t *testing.T) {
 // Neither reaching the limit with memory that can be reclaimed, nor SIGKILL, nor the end of the cgroup is an OOM kill.
 func TestOOMNone(t *testing.T) {
 	hosts(t, func(t *testing.T, h *Host) {
-		c := create(t, h, smallMemory)
+		c := create(t, h, limited(24))
 		o, stop := watchOOM(t, c)
-		file := t.TempDir() + "/cache"
-		p := run(t, c, `head -c 100000000 /dev/zero > "`+file+`"; cat "`+file+`" > /dev/null; echo done; read x`)
+		p := run(t, c, `find /usr/bin /usr/sbin -type f -size +400k | xargs cat 2> /dev/null | head -c 33554432 > /dev/null; echo done; read x`)
 		if line := p.line(t); line != "done" {
 			t.Fatal(line)
 		}

@@ -97,6 +97,10 @@ func (b *compiler) fail(property, format string, args ...any) *setting {
 func (b *compiler) memory(m *specs.LinuxMemory) {
 	const memory = "memory"
 	limit, swap := value(m.Limit), value(m.Swap)
+	if limit < -1 || swap < -1 || value(m.Reservation) < -1 {
+		b.fail(memory, "a limit is less than -1")
+		return
+	}
 	if b.host.home(memory) == V1 {
 		if limit == -1 && swap == 0 {
 			swap = -1 // without a limit on memory, one on memory+swap would stay behind

@@ -80,6 +80,7 @@ func TestCompile(t *testing.T) {
 		{v2, false, `{"memory":{"swap":100}}`, `linux.resources.memory.swap: needs memory.limit, which it includes`},
 		{v2, false, `{"memory":{"limit":100,"swap":99}}`, `linux.resources.memory.swap: 99 is less than memory.limit 100, which it includes`},
 		{v2, true, `{"memory":{"limit":40,"checkBeforeUpdate":true}}`, `linux.resources.memory.limit: 40 is not above the current usage 50`},
+		{v2, false, `{"memory":{"limit":-2}}`, `linux.resources.memory: a limit is less than -1`},
 		{v2, false, `{"memory":{"kernel":1}}`, `linux.resources.memory.kernel: not supported by cgroup v2`},
 		{v2, false, `{"memory":{"swappiness":1}}`, `linux.resources.memory.swappiness: not supported by cgroup v2`},
 		{v1, false, `{"memory":{"swappiness":101}}`, `linux.resources.memory.swappiness: 101 is not between 0 and 100`},

@@ -64,14 +64,19 @@ type statReader struct {
 
 type statFile struct {
 	path string
-	fd   int // -1 when it is not open
+	fd   int // notOpen, or missing, which will not change
 }
+
+const (
+	notOpen = -1
+	missing = -2
+)
 
 func (r *statReader) close() {
 	for i := range r.files {
 		if f := &r.files[i]; f.fd >= 0 {
 			unix.Close(f.fd)
-			f.fd = -1
+			f.fd = notOpen
 		}
 	}
 }
@@ -79,7 +84,7 @@ func (r *statReader) close() {
 // file returns the content of the next file, valid until the next call; nil when the file is not there.
 func (r *statReader) file(controller, name string) []byte {
 	if r.next == len(r.files) {
-		f := statFile{fd: -1}
+		f := statFile{fd: notOpen}
 		if r.cgroup.host.home(controller) == V1 {
 			f.path = r.cgroup.dir(controller) + "/" + name
 		} else if r.cgroup.unified != "" {
@@ -89,29 +94,32 @@ func (r *statReader) file(controller, name string) []byte {
 	}
 	f := &r.files[r.next]
 	r.next++
-	if f.fd < 0 {
+	if f.fd == missing {
+		return nil
+	}
+	if f.fd == notOpen {
 		fd, err := unix.Open(f.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == unix.ENOENT || err == unix.EOPNOTSUPP { // the latter is pressure, switched off
+			f.fd = missing
+			return nil
+		}
 		if err != nil {
-			if err != unix.ENOENT && r.err == nil {
-				r.err = &os.PathError{Op: "open", Path: f.path, Err: err}
-			}
+			r.fail("open", f.path, err)
 			return nil
 		}
 		f.fd = fd
 		if !r.again {
-			defer func() { unix.Close(fd); f.fd = -1 }()
+			defer func() { unix.Close(fd); f.fd = notOpen }()
 		}
 	}
 	for {
 		n, err := unix.Pread(f.fd, r.buf, 0)
 		switch {
 		case err == unix.EINTR:
-		case err == unix.EOPNOTSUPP: // pressure, switched off
+		case err == unix.EOPNOTSUPP:
 			return nil
 		case err != nil:
-			if r.err == nil {
-				r.err = &os.PathError{Op: "read", Path: f.path, Err: err}
-			}
+			r.fail("read", f.path, err)
 			return nil
 		case n == len(r.buf): // these files come whole, if there is room
 			r.buf = make([]byte, 2*len(r.buf))
@@ -119,6 +127,13 @@ func (r *statReader) file(controller, name string) []byte {
 			r.found = true
 			return r.buf[:n]
 		}
+	}
+}
+
+// fail keeps the first error.
+func (r *statReader) fail(op, path string, err error) {
+	if r.err == nil {
+		r.err = &os.PathError{Op: op, Path: path, Err: err}
 	}
 }
 

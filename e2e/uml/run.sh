@@ -1,0 +1,91 @@
+#!/bin/sh
+# Runs a command as root on a Linux kernel of its own with pure cgroup v2: User Mode Linux over this machine's files.
+#
+#   e2e/uml/run.sh [-s] [-t SECONDS] [-m MEMORY] COMMAND [ARGUMENT...]
+#
+#   -s  boot systemd first and run the command as one of its services
+#   -t  how long the machine may live (600)
+#   -m  its memory (2G)
+#
+# The command gets the caller's environment and directory; its output, both streams in one, comes out here, and its exit
+# status is ours. 124 means that the time was over, 125 that the machine did not get as far as running it.
+#
+# It sees the files of this machine, and whatever it writes is gone afterwards: its root is an overlay with the changes
+# in memory. /run and $TMPDIR are tmpfs, for what an overlay cannot hold, such as the upper directory of another overlay.
+# There is one CPU and no network. Debian's user-mode-linux and kmod are installed if they are missing.
+#
+# UML_KERNEL and UML_MODULES name another kernel and the directory with its modules.
+set -eu
+
+usage() {
+	echo "usage: $0 [-s] [-t seconds] [-m memory] command [argument...]" >&2
+	exit 125
+}
+
+systemd=
+seconds=600
+memory=2G
+while getopts st:m: option; do
+	case $option in
+	s) systemd=1 ;;
+	t) seconds=$OPTARG ;;
+	m) memory=$OPTARG ;;
+	*) usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# -gt 0 ] || usage
+
+# install makes sure that a file is there, by Debian's package if need be.
+install() {
+	[ -e "$1" ] && return
+	echo "$0: installing $2" >&2
+	apt-get install -y --no-install-recommends "$2" >/dev/null 2>&1 ||
+		{ apt-get update && apt-get install -y --no-install-recommends "$2"; } >/dev/null 2>&1 ||
+		{ echo "$0: cannot install $2, for $1" >&2; exit 125; }
+}
+[ -n "${UML_KERNEL:-}" ] || install /usr/bin/linux.uml user-mode-linux
+install /sbin/insmod kmod
+[ -z "$systemd" ] || install /lib/systemd/systemd systemd
+[ -z "$systemd" ] || install /usr/bin/dbus-daemon dbus
+
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d /var/tmp/gosuda-uml.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+machine=
+trap '[ -z "$machine" ] || kill "$machine"; exit 143' INT TERM HUP
+mkdir "$work/root"
+
+# quote prints words so that a shell reads them again as they are.
+quote() {
+	for word; do
+		printf "'%s' " "$(printf '%s\n' "$word" | sed "s/'/'\\\\''/g")"
+	done
+}
+{
+	export -p
+	printf 'cd %s\n' "$(quote "$PWD")"
+	printf 'export TMPDIR=/run/tmp\n'
+	printf 'exec %s\n' "$(quote "$@")"
+} >"$work/command"
+
+# The kernel talks on the first console, the command on the second. What the kernel does not know of these words becomes init's environment.
+status=0
+timeout --kill-after=10 "$seconds" "${UML_KERNEL:-/usr/bin/linux.uml}" \
+	"mem=$memory" root=/dev/root rootfstype=hostfs rootflags=/ rw con=null con0=null,fd:2 con1=null,fd:1 \
+	"uml_dir=$work" "init=$here/init.sh" "uml_work=$work" "uml_systemd=$systemd" "uml_modules=${UML_MODULES:-/usr/lib/uml/modules}" \
+	</dev/null 2>"$work/kernel" &
+machine=$!
+wait "$machine" || status=$?
+machine=
+if [ -e "$work/status" ]; then
+	status=$(cat "$work/status")
+elif [ "$status" -ne 124 ] && [ "$status" -ne 137 ]; then
+	cat "$work/kernel" >&2
+	echo "$0: the machine ended with status $status before the command did" >&2
+	status=125
+else
+	echo "$0: not finished after $seconds seconds" >&2
+	status=124
+fi
+exit "$status"
