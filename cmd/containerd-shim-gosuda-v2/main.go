@@ -23,6 +23,9 @@ import (
 	"github.com/gosuda/gosudacon/shim/task"
 )
 
+// version is set by the linker (-X main.version=...).
+var version string
+
 func main() {
 	if err := run(os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", bootstrap.RuntimeName, err)
@@ -44,9 +47,9 @@ func run(args []string) error {
 	case err != nil:
 		return err
 	case f.Version:
-		return bootstrap.PrintVersion(os.Stdout, name)
+		return bootstrap.PrintVersion(version, name, os.Stdout)
 	case f.Info:
-		return bootstrap.Info(os.Stdin, os.Stdout)
+		return bootstrap.Info(version, os.Stdin, os.Stdout)
 	case f.Verb == bootstrap.VerbStart:
 		return bootstrap.Start(f, os.Stdin, os.Stdout)
 	case f.Verb == bootstrap.VerbDelete:

@@ -13,9 +13,9 @@ import (
 // featuresType is the type URL under which containerd registers runtime-spec's features.Features. The value is JSON.
 const featuresType = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 
-// Info writes a containerd.types.RuntimeInfo to stdout. stdin holds an Any of runtime options, or nothing. The options are
+// Info writes a containerd.types.RuntimeInfo to stdout. release is what the program was built as, "" when nobody said. stdin holds an Any of runtime options, or nothing. The options are
 // repeated and not looked at: what the runtime can do does not depend on them, and a type that is unknown must not fail.
-func Info(stdin io.Reader, stdout io.Writer) error {
+func Info(release string, stdin io.Reader, stdout io.Writer) error {
 	options, err := io.ReadAll(io.LimitReader(stdin, maxInput))
 	if err != nil {
 		return fmt.Errorf("read stdin: %w", err)
@@ -27,7 +27,7 @@ func Info(stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("encode features: %w", err) // our bug
 	}
-	if _, err := stdout.Write(encodeInfo(version(), options, features)); err != nil {
+	if _, err := stdout.Write(encodeInfo(version(release), options, features)); err != nil {
 		return fmt.Errorf("write reply: %w", err)
 	}
 	return nil
@@ -44,9 +44,9 @@ func encodeInfo(v buildVersion, options, features []byte) []byte {
 	return wire.AppendMessage(b, 4, wire.Any{TypeURL: featuresType, Value: features}.Encode())
 }
 
-// PrintVersion writes what -v shows.
-func PrintVersion(stdout io.Writer, program string) error {
-	v := version()
+// PrintVersion writes what -v shows; release is as in Info.
+func PrintVersion(release, program string, stdout io.Writer) error {
+	v := version(release)
 	_, err := fmt.Fprintf(stdout, "%s:\n  Version:  %s\n  Revision: %s\n  Go version: %s\n", program, v.version, v.revision, v.goVersion)
 	return err
 }
@@ -56,14 +56,17 @@ type buildVersion struct {
 	version, revision, goVersion string
 }
 
-// version reads what the Go tool recorded in the program.
-func version() buildVersion {
-	v := buildVersion{version: "unknown"}
+// version adds to release what the Go tool recorded in the program.
+func version(release string) buildVersion {
+	v := buildVersion{version: release}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	v.version, v.goVersion = info.Main.Version, info.GoVersion
+	v.goVersion = info.GoVersion
+	if release == "" {
+		v.version = info.Main.Version
+	}
 	modified := ""
 	for _, s := range info.Settings {
 		switch {
