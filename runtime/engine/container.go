@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -33,6 +34,8 @@ type Container struct {
 	dir    store.Dir
 	cgroup *cgroup.Cgroup
 	trace  string
+	// oomKills counts those that the watch saw.
+	oomKills atomic.Uint64
 	// needsReaping: the pid namespace is shared, so that init's end does not end the others.
 	needsReaping bool
 
@@ -45,7 +48,7 @@ type Container struct {
 	plan     *plan.Plan // until started: an error names its step
 	starting bool       // a start is under way: an exit waits for its end
 	initExit *initExit  // init has ended, its exit is not yet told
-	oomSeen  uint64     // kills that were told
+	oomTold  uint64     // kills that were told
 	stopOOM  func()     // ends the watch
 	starts   int        // execs being started
 
@@ -100,7 +103,11 @@ func (c *Container) TakeConsole() *os.File {
 func (c *Container) begin() {
 	c.mail, c.stop = newMailbox(), make(chan struct{})
 	c.publish(func() { c.state = lifecycle.Created })
-	if stop, err := c.cgroup.WatchOOM(func(kills uint64) { c.mail.exit(func() { c.tellOOM(kills) }) }); err != nil {
+	seen := func(kills uint64) {
+		c.oomKills.Add(kills)
+		c.mail.exit(c.tellOOM)
+	}
+	if stop, err := c.cgroup.WatchOOM(seen); err != nil {
 		c.engine.opts.Log.Warn("watch for OOM kills", "container", c.id, "error", err)
 		c.stopOOM = func() {}
 	} else {
@@ -187,10 +194,8 @@ func (c *Container) finishInit() {
 	}
 	e := c.initExit
 	c.initExit = nil
-	c.stopOOM()
-	if kills, err := c.cgroup.OOMKills(); err == nil {
-		c.tellOOM(kills)
-	}
+	c.stopOOM() // looks a last time
+	c.tellOOM()
 	var last Stats
 	if err := c.cgroup.Stats(&last); err == nil {
 		c.publish(func() { c.last = &last })
@@ -208,8 +213,8 @@ func (c *Container) finishInit() {
 }
 
 // tellOOM emits one event per kill that was not told yet.
-func (c *Container) tellOOM(kills uint64) {
-	for ; c.oomSeen < kills; c.oomSeen++ {
+func (c *Container) tellOOM() {
+	for ; c.oomTold < c.oomKills.Load(); c.oomTold++ {
 		c.engine.emit(Event{Kind: OOM, Container: c.id, Pid: c.init.pid})
 	}
 }

@@ -124,6 +124,7 @@ func TestEnvironment(t *testing.T) {
 			s.Process.User = specs.User{UID: 1000, GID: 1000, AdditionalGids: []uint32{5, 10}}
 		},
 			"echo $HOME; id -u; id -g; id -G", "/home/user\n1000\n1000\n1000 5 10"},
+		{"stderr belongs to the user", func(s *specs.Spec) { s.Process.User.UID = 7 }, "echo x > /dev/stderr", "x"},
 		{"capabilities", nil, "grep Cap /proc/self/status | head -n 4", "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb"},
 		{"no capabilities as a user", func(s *specs.Spec) { s.Process.User.UID = 7 }, "grep CapEff /proc/self/status", "CapEff:\t0000000000000000"},
 		{"ambient", func(s *specs.Spec) {

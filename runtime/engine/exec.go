@@ -27,7 +27,7 @@ func (c *Container) AddExec(ctx context.Context, r ExecRequest) error {
 			return
 		}
 		if c.execs[r.ID] != nil {
-			answer(errorf(AlreadyExists, nil, "id %s", r.ID))
+			answer(errorf(AlreadyExists, nil, "id %s: already exists", r.ID))
 			return
 		}
 		c.publish(func() {

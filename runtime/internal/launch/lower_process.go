@@ -12,6 +12,7 @@ const linuxCapabilityVersion3 = 0x20080522
 // credentials takes the identity of the process. By then every descriptor of the host is closed: no working directory can
 // lead back through /proc/self/fd (CVE-2024-21626).
 func (l *lowering) credentials(c plan.Credentials) {
+	l.ownStdio(c.UID)
 	l.closeAllBut([]int{l.report, l.control, l.io.StartGate, l.io.Verdict})
 	l.call(unix.SYS_UMASK, imm(c.Umask))
 	// The caller's user may enter where the process's may not, and the reverse: try before and after.
@@ -45,6 +46,23 @@ func (l *lowering) credentials(c plan.Credentials) {
 	l.bind(gone)
 	l.fail(unix.EPERM)
 	l.bind(ok)
+}
+
+// ownStdio gives the standard streams to the process's user, who could not open /dev/stderr otherwise. Devices are left
+// alone: /dev/null is everybody's, and a terminal has been given already.
+func (l *lowering) ownStdio(uid uint32) {
+	if uid == 0 {
+		return
+	}
+	for fd := range 3 {
+		own, next := l.label(), l.label()
+		st := l.statx(imm(fd))
+		l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFCHR, unix.ENOTTY).on(own)
+		l.jump(next)
+		l.bind(own)
+		l.call(unix.SYS_FCHOWN, imm(fd), imm(uid), imm(uint32(0xffffffff))).tolerate(unix.EPERM, unix.EINVAL, unix.EROFS)
+		l.bind(next)
+	}
 }
 
 func (l *lowering) capset(c plan.Caps) {

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -63,6 +64,16 @@ func (c *compiler) validateProcess(p *specs.Process) error {
 		return &Error{"process.ioPriority", "is not supported yet"}
 	case p.ExecCPUAffinity != nil:
 		return &Error{"process.execCPUAffinity", "is not supported yet"}
+	}
+	// The kernel takes -1 for "leave as it is": that process would stay root (CVE-2024-40635).
+	const none = 1<<32 - 1
+	for name, id := range map[string]uint32{"uid": p.User.UID, "gid": p.User.GID} {
+		if id == none {
+			return &Error{"process.user." + name, fmt.Sprintf("%d is no id", id)}
+		}
+	}
+	if i := slices.Index(p.User.AdditionalGids, none); i >= 0 {
+		return &Error{fmt.Sprintf("process.user.additionalGids[%d]", i), fmt.Sprintf("%d is no id", uint32(none))}
 	}
 	for i, a := range p.Args {
 		if strings.ContainsRune(a, 0) {

@@ -28,6 +28,9 @@ type machine struct {
 	data   unsafe.Pointer // the program's Data
 	regs   [Registers]uintptr
 	report [ReportSize / 4]uint32
+	// pidfd is where the kernel writes it. It is here because its address becomes a number: a variable on a goroutine's stack
+	// could move away from that number before the clone, a machine is on the heap.
+	pidfd int32
 }
 
 // Clone says how the child is made.
@@ -52,7 +55,7 @@ func Start(p *Program, c Clone) (pid, pidfd int, err error) {
 	if err := p.validate(); err != nil {
 		return 0, -1, err
 	}
-	m := &machine{ops: p.Ops}
+	m := &machine{ops: p.Ops, pidfd: -1}
 	if len(p.Data) > 0 {
 		// The address of the first byte stays valid: Go does not move heap objects or mappings.
 		m.data = unsafe.Pointer(&p.Data[0])
@@ -63,10 +66,9 @@ func Start(p *Program, c Clone) (pid, pidfd int, err error) {
 	for i, v := range p.Init {
 		m.regs[i] = uintptr(v)
 	}
-	fd := int32(-1)
 	args := &cloneArgs{
 		flags:      c.Flags | unix.CLONE_PIDFD,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&fd))),
+		pidfd:      uint64(uintptr(unsafe.Pointer(&m.pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
 	if c.Flags&unix.CLONE_INTO_CGROUP != 0 {
@@ -85,7 +87,7 @@ func Start(p *Program, c Clone) (pid, pidfd int, err error) {
 	if errno != 0 {
 		return 0, -1, fmt.Errorf("clone3: %w", errno)
 	}
-	return pid, int(fd), nil
+	return pid, int(m.pidfd), nil
 }
 
 // forkInPidNS forks from a thread whose children are born in another pid namespace. A thread that cannot come back is
