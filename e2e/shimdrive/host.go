@@ -13,9 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -50,21 +52,28 @@ func NewHost(dir, namespace string) (*Host, error) {
 	if err := os.Mkdir(h.SocketDir(), 0o700); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("unix", h.address()+".ttrpc")
-	if err != nil {
-		return nil, fmt.Errorf("listen for events: %w", err)
-	}
-	if h.server, err = ttrpc.NewServer(); err != nil {
-		l.Close()
-		return nil, err
-	}
-	eventsapi.RegisterTTRPCEventsService(h.server, h)
-	go func() { _ = h.server.Serve(context.Background(), l) }() // ends with ErrServerClosed
-	return h, nil
+	return h, h.TakeEvents()
 }
 
+// TakeEvents listens for events; NewHost does it first, and a caller again after StopEvents.
+func (h *Host) TakeEvents() error {
+	l, err := net.Listen("unix", h.address()+".ttrpc")
+	if err != nil {
+		return fmt.Errorf("listen for events: %w", err)
+	}
+	if h.server, err = ttrpc.NewServer(); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	eventsapi.RegisterTTRPCEventsService(h.server, h)
+	go func(s *ttrpc.Server) { _ = s.Serve(context.Background(), l) }(h.server) // ends with ErrServerClosed
+	return nil
+}
+
+// StopEvents takes no more events, as a containerd that has gone.
+func (h *Host) StopEvents() error { return h.server.Close() }
+
 // Close stops taking events. It does not touch shims.
-func (h *Host) Close() error { return h.server.Close() }
+func (h *Host) Close() error { return h.StopEvents() }
 
 func (h *Host) address() string { return filepath.Join(h.dir, "c.sock") }
 
@@ -88,6 +97,25 @@ func (h *Host) Topics() (topics []string) {
 		topics = append(topics, e.Topic)
 	}
 	return topics
+}
+
+// WaitTopic waits for an event of the topic, at most for patience, and returns the topics of all events so far. An event that comes
+// twice in a row counts once: a shim that could not hear our answer has to send it again.
+func (h *Host) WaitTopic(topic string, patience time.Duration) []string {
+	over := false
+	alarm := time.AfterFunc(patience, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		over = true
+		h.more.Broadcast()
+	})
+	defer alarm.Stop()
+	h.mu.Lock()
+	for !over && !slices.ContainsFunc(h.events, func(e *types.Envelope) bool { return e.Topic == topic }) {
+		h.more.Wait()
+	}
+	h.mu.Unlock()
+	return slices.Compact(h.Topics())
 }
 
 // Bundle is the directory that containerd hands to a shim for one container. Close it when the container is gone.

@@ -61,13 +61,6 @@ func TestRefusesUnknownNamespacePath(t *testing.T) {
 	refused(t, run(t, []string{"--with-ns", "network:/proc/1/no-such-ns"}, "true"), "/proc/1/no-such-ns")
 }
 
-func TestRefusesUnknownCapability(t *testing.T) {
-	onRunc(t, "it warns and goes on")
-	spec := specOf(t, shared.rootfs, "true")
-	spec["process"].(map[string]any)["capabilities"].(map[string]any)["bounding"] = []string{"CAP_FLY"}
-	refused(t, runSpec(t, spec), "CAP_FLY")
-}
-
 func TestRefusesUnknownRlimit(t *testing.T) {
 	spec := specOf(t, shared.rootfs, "true")
 	spec["process"].(map[string]any)["rlimits"] = []any{map[string]any{"type": "RLIMIT_NOTHING", "soft": 1, "hard": 1}}

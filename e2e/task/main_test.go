@@ -6,6 +6,7 @@ package task
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -28,6 +29,7 @@ const runcRuntime = "io.containerd.runc.v2"
 var (
 	runtimeFlag    = flag.String("runtime", "io.containerd.gosuda.v2", "containerd runtime to test")
 	containerdFlag = flag.String("containerd", "containerd", "containerd to test with: containerd, containerd-1.6 or containerd-1.7")
+	binFlag        = flag.String("bin", "", "directory of gosuda's shim (default: where make build leaves it)")
 	eventRuns      = flag.Int("events", 200, "containers whose events are put in order")
 )
 
@@ -106,7 +108,7 @@ func startDaemon(dir, suffix string, change func(*containerdtest.Config)) (*cont
 	}
 	c := containerdtest.Config{
 		Bin:       bin,
-		Path:      []string{shared.tree.Bin(), bin},
+		Path:      []string{cmp.Or(*binFlag, shared.tree.Bin()), bin},
 		Dir:       dir,
 		Namespace: fmt.Sprintf("gosuda-e2e-%d%s", os.Getpid(), suffix),
 	}

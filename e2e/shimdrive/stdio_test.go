@@ -1,0 +1,100 @@
+package shimdrive
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"golang.org/x/sys/unix"
+)
+
+// TestReaderRestarts: the client of a FIFO goes and another one comes, as when containerd restarts; nothing is lost between them.
+func TestReaderRestarts(t *testing.T) {
+	const lines = 2_000_000
+	s := newSetup(t)
+	id, spec := s.spec(t, "seq", "1", fmt.Sprint(lines))
+	b := s.bundle(t, id, config(t, spec))
+	fifo := filepath.Join(b.Path, "stdout")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shim := s.started(t, b)
+	if _, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: fifo}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Task.Start(t.Context(), &taskapi.StartRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	for range 4 {
+		f, err := os.Open(fifo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(&got, f, 1_000_003); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	f, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	read := make(chan error, 1)
+	go func() { _, err := io.Copy(&got, f); read <- err }()
+	if _, err := shim.Task.Wait(t.Context(), &taskapi.WaitRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Task.Delete(t.Context(), &taskapi.DeleteRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil { // delete closes the shim's end
+		t.Fatal(err)
+	}
+	var want bytes.Buffer
+	for i := 1; i <= lines; i++ {
+		fmt.Fprintln(&want, i)
+	}
+	if !bytes.Equal(got.Bytes(), want.Bytes()) {
+		t.Errorf("%d bytes arrived of %d, or not in order", got.Len(), want.Len())
+	}
+}
+
+// TestLoggerThatAnswers is a logger of the second protocol, which must write a byte when it is ready.
+func TestLoggerThatAnswers(t *testing.T) {
+	s := newSetup(t)
+	id, spec := s.spec(t, "echo", "logged")
+	b := s.bundle(t, id, config(t, spec))
+	dir := t.TempDir()
+	logger, log := filepath.Join(dir, "logger"), filepath.Join(dir, "log")
+	script := "#!/bin/sh\nprintf 1 >&5; exec 5>&-\necho $CONTAINER_ID $CONTAINER_NAMESPACE >" + log + "\ncat <&3 >>" + log + "\n"
+	if err := os.WriteFile(logger, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	uri := "binary-v2://" + logger
+	shim := s.started(t, b)
+	if _, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: uri, Stderr: uri}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Task.Start(t.Context(), &taskapi.StartRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Task.Wait(t.Context(), &taskapi.WaitRequest{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shim.Task.Delete(t.Context(), &taskapi.DeleteRequest{ID: id}); err != nil { // waits for the logger
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := id + " " + s.namespace + "\nlogged\n"; string(text) != want {
+		t.Errorf("log: %q, want %q", text, want)
+	}
+}
