@@ -123,7 +123,7 @@ func TestCgroup1Mounts(t *testing.T) {
 func TestDaemonEnvironment(t *testing.T) {
 	env := []string{"PATH=/bin", "HTTP_PROXY=http://user:secret@proxy", "PATHOLOGY=x", "TTRPC_ADDRESS=/old", "GRPC_ADDRESS=/g", "NAMESPACE=old"}
 	got := daemonEnvironment(Flags{Namespace: "ns", ID: "id"}, request{ttrpcAddress: "/t"}, env)
-	want := []string{"GRPC_ADDRESS=/g", "PATH=/bin", "NAMESPACE=ns", "TTRPC_ADDRESS=/t", "OTEL_SERVICE_NAME=containerd-shim-id", "GOMAXPROCS=4"}
+	want := []string{"GRPC_ADDRESS=/g", "PATH=/bin", "NAMESPACE=ns", "TTRPC_ADDRESS=/t", "OTEL_SERVICE_NAME=containerd-shim-id", "GOMAXPROCS=1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
