@@ -50,6 +50,7 @@ type Container struct {
 	initExit *initExit  // init has ended, its exit is not yet told
 	oomTold  uint64     // kills that were told
 	stopOOM  func()     // ends the watch
+	reaping  bool       // what init left is being killed
 	starts   int        // execs being started
 
 	mu      sync.RWMutex
@@ -169,22 +170,28 @@ func (c *Container) execEnded(p *process, status unix.WaitStatus, at time.Time) 
 // initEnded starts the end of the container: whoever is left in it goes first.
 func (c *Container) initEnded(e *initExit) {
 	c.initExit = e
-	if c.needsReaping || c.currentState() == lifecycle.Paused {
-		// Nobody may outlive init; a frozen process does not die.
-		go func() {
-			ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
-			defer cancel()
-			if err := c.cgroup.Kill(ctx); err != nil {
-				c.engine.opts.Log.Warn("kill what init left", "container", c.id, "error", err)
-			}
-		}()
+	if !c.needsReaping && c.currentState() != lifecycle.Paused {
+		c.finishInit()
+		return
 	}
-	c.finishInit()
+	// Nobody may outlive init; a frozen process does not die.
+	c.reaping = true
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+		defer cancel()
+		if err := c.cgroup.Kill(ctx); err != nil {
+			c.engine.opts.Log.Warn("kill what init left", "container", c.id, "error", err)
+		}
+		c.mail.exit(func() {
+			c.reaping = false
+			c.finishInit()
+		})
+	}()
 }
 
 // finishInit tells init's exit once nothing else of the container is alive or on its way: it is the last.
 func (c *Container) finishInit() {
-	if c.initExit == nil || c.starting || c.starts > 0 {
+	if c.initExit == nil || c.starting || c.reaping || c.starts > 0 {
 		return
 	}
 	for _, p := range c.execs {
@@ -414,9 +421,14 @@ func (c *Container) Delete(ctx context.Context) (Exit, error) {
 			return
 		}
 		exit = c.init.exit
+		ctx, cancel := context.WithTimeout(ctx, cleanupTime)
+		defer cancel()
 		answer(c.remove(ctx))
 	})
-	return exit, err
+	if err != nil {
+		return Exit{}, err // the driver may be at it still: exit is its until it has answered
+	}
+	return exit, nil
 }
 
 // remove takes away what create made, what may still use it first.

@@ -108,7 +108,21 @@ func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
 	if err := c.launch(ctx, r, p); err != nil {
 		return err
 	}
+	made.add(c.abort)
+	if err := ctx.Err(); err != nil {
+		return err // nobody waits for the container any more
+	}
 	c.begin()
+	return nil
+}
+
+// abort ends an init that was launched for nothing.
+func (c *Container) abort() error {
+	c.init.child.Kill()
+	c.gate.Close()
+	if c.console != nil {
+		return c.console.Close()
+	}
 	return nil
 }
 

@@ -27,7 +27,7 @@ func (c *Container) AddExec(ctx context.Context, r ExecRequest) error {
 			return
 		}
 		if c.execs[r.ID] != nil {
-			answer(errorf(AlreadyExists, nil, "id %s: already exists", r.ID))
+			answer(errorf(AlreadyExists, nil, "id %s", r.ID))
 			return
 		}
 		c.publish(func() {
@@ -67,14 +67,16 @@ func (c *Container) StartExec(ctx context.Context, execID string, io Stdio) (pid
 }
 
 func (c *Container) mayStartExec(execID string) (*process, error) {
-	if err := refuse(c.currentState(), lifecycle.StartExec); err != nil {
+	p := c.execs[execID]
+	state := c.currentState()
+	if p == nil {
+		return nil, noProcess(execID)
+	}
+	if err := refuse(state, lifecycle.StartExec); err != nil && state != lifecycle.Stopped {
 		return nil, err
 	}
-	p := c.execs[execID]
 	switch {
-	case p == nil:
-		return nil, noProcess(execID)
-	case c.initExit != nil:
+	case state == lifecycle.Stopped || c.initExit != nil:
 		return nil, errorf(FailedPrecondition, nil, "container %s init process is not running", c.id)
 	case p.starting || p.status == StatusRunning:
 		return nil, errorf(FailedPrecondition, nil, "cannot start a running process")
@@ -171,5 +173,8 @@ func (c *Container) DeleteExec(ctx context.Context, execID string) (exit Exit, e
 		c.engine.emit(Event{Kind: ExecDeleted, Container: c.id, Exec: execID, Pid: p.pid, Exit: exit})
 		answer(nil)
 	})
-	return exit, err
+	if err != nil {
+		return Exit{}, err
+	}
+	return exit, nil
 }

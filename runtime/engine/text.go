@@ -39,26 +39,16 @@ func executableText(e *launch.StepError) string {
 	return quoted + e.Err.Error()
 }
 
-// refusals translates the lifecycle's reasons: the kind for the caller's protocol, the text that clients know.
-var refusals = map[lifecycle.Reason]struct {
-	kind Kind
-	text string // %[1]s is the request's verb
-}{
-	lifecycle.NotYetCreated:   {FailedPrecondition, "cannot %s a container that is being created"},
-	lifecycle.AlreadyStarted:  {FailedPrecondition, "cannot %s a running process"},
-	lifecycle.IsPaused:        {FailedPrecondition, "cannot %s in a paused state"},
-	lifecycle.IsStopped:       {FailedPrecondition, "cannot %s a stopped process"},
-	lifecycle.IsDeleted:       {NotFound, "cannot %s a deleted process: container does not exist"},
-	lifecycle.NotRunning:      {FailedPrecondition, "cannot %s task in created state: container not running"},
-	lifecycle.NotPaused:       {FailedPrecondition, "cannot %s a container that is not paused"},
-	lifecycle.StillAlive:      {FailedPrecondition, "cannot %s a running process"},
-	lifecycle.InitGone:        {FailedPrecondition, "cannot %s: the container's init process is not running"},
-	lifecycle.ProcessFinished: {NotFound, "process already finished"},
-	lifecycle.AlreadyPaused:   {FailedPrecondition, "cannot %s a paused container"},
+// kinds translates the lifecycle's reasons for the caller's protocol.
+var kinds = map[lifecycle.Reason]Kind{
+	lifecycle.NotYetCreated: FailedPrecondition, lifecycle.AlreadyStarted: FailedPrecondition, lifecycle.IsPaused: FailedPrecondition,
+	lifecycle.IsStopped: FailedPrecondition, lifecycle.IsDeleted: NotFound, lifecycle.NotRunning: FailedPrecondition,
+	lifecycle.NotPaused: FailedPrecondition, lifecycle.StillAlive: FailedPrecondition, lifecycle.InitGone: FailedPrecondition,
+	lifecycle.ProcessFinished: NotFound, lifecycle.AlreadyPaused: FailedPrecondition,
 }
 
 var verbs = map[lifecycle.Request]string{
-	lifecycle.Start: "start", lifecycle.AddExec: "exec", lifecycle.StartExec: "start an exec", lifecycle.Kill: "kill",
+	lifecycle.Start: "start", lifecycle.AddExec: "exec", lifecycle.StartExec: "exec", lifecycle.Kill: "kill",
 	lifecycle.KillAll: "kill", lifecycle.Pause: "pause", lifecycle.Resume: "resume", lifecycle.Update: "update",
 	lifecycle.Delete: "delete", lifecycle.Stats: "read the stats of", lifecycle.Pids: "list the processes of",
 	lifecycle.Checkpoint: "checkpoint",
@@ -70,9 +60,22 @@ func refuse(s lifecycle.State, r lifecycle.Request) error {
 	if reason == lifecycle.Allowed {
 		return nil
 	}
-	text := refusals[reason]
-	if !strings.Contains(text.text, "%") {
-		return errorf(text.kind, nil, "%s", text.text)
+	return errorf(kinds[reason], nil, "%s", refusal(s, r, reason))
+}
+
+// refusal is the text of a refused request, as clients of containerd-shim-runc-v2 know it.
+func refusal(s lifecycle.State, r lifecycle.Request, reason lifecycle.Reason) string {
+	switch {
+	case reason == lifecycle.ProcessFinished:
+		return "process already finished"
+	case reason == lifecycle.IsDeleted:
+		return "container does not exist"
+	case r == lifecycle.AddExec || r == lifecycle.StartExec:
+		return fmt.Sprintf("cannot exec in a %s state", s)
+	case s == lifecycle.Created || s == lifecycle.Creating:
+		return fmt.Sprintf("cannot %s task in %s state", verbs[r], s)
+	case r == lifecycle.Start || r == lifecycle.Delete || s == lifecycle.Running:
+		return fmt.Sprintf("cannot %s a %s process", verbs[r], s)
 	}
-	return errorf(text.kind, nil, text.text, verbs[r])
+	return fmt.Sprintf("cannot %s a %s container", verbs[r], s)
 }

@@ -28,16 +28,19 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 		bundle:  r.Bundle,
 		options: options,
 		created: encodeCreate(r),
+		settled: make(chan struct{}),
 		init:    &process{stdin: r.Stdin, stdout: r.Stdout, stderr: r.Stderr, terminal: r.Terminal},
 	}
 	if err := s.reserve(t); err != nil {
 		return nil, err
 	}
+	defer close(t.settled)
 	c, err := s.create(ctx, t, r)
 	if err != nil {
-		s.forget(t)
+		s.abandon(t)
 		return nil, neverNotImplemented(err)
 	}
+	s.keep()
 	t.setReady(c, func(e engine.Event) { s.publishLocked(t, e) })
 	return &api.CreateTaskResponse{Pid: uint32(c.Pid())}, nil
 }

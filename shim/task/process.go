@@ -116,6 +116,9 @@ func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 		s.mu.Unlock()
 	}()
 
+	if err := s.settle(ctx, r.ID); err != nil {
+		return nil, err
+	}
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -157,6 +160,9 @@ func (s *Service) finish(ctx context.Context, t *task, p *process) {
 
 // Kill sends a signal to a process, or to all of the container.
 func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
+	if err := s.settle(ctx, r.ID); err != nil {
+		return nil, err
+	}
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,7 @@ type Service struct {
 	tasks  map[string]*task // from the beginning of Create to the Deleted event
 	ending int              // Deletes under way, which go on when the task is gone already
 	closed bool             // Shutdown was called
+	leave  bool             // Shutdown was asked for while a task was being created
 }
 
 // New returns a service without containers.
@@ -134,15 +135,44 @@ func (s *Service) Connect(_ context.Context, r *api.ConnectRequest) (*api.Connec
 	return answer, nil
 }
 
-// Shutdown ends the shim if nothing is left, and does nothing otherwise: containerd asks after every Delete.
+// Shutdown ends the shim if nothing is left, and does nothing otherwise: containerd asks after every Delete. A task that is
+// being created may be one whose client has given up; nobody asks again for that one.
 func (s *Service) Shutdown(context.Context, *api.ShutdownRequest) (*emptypb.Empty, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.tasks) == 0 && s.ending == 0 && !s.closed {
+	s.leave = true
+	s.leaveLocked()
+	return &emptypb.Empty{}, nil
+}
+
+func (s *Service) leaveLocked() {
+	if s.leave && len(s.tasks) == 0 && s.ending == 0 && !s.closed {
 		s.closed = true
 		s.cfg.Shutdown()
 	}
-	return &emptypb.Empty{}, nil
+}
+
+// keep forgets an earlier Shutdown: there is a new task, after whose Delete containerd asks again.
+func (s *Service) keep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave = false
+}
+
+// settle waits for the end of a Create that is under way: a client that gave up deletes what it no longer waits for.
+func (s *Service) settle(ctx context.Context, id string) error {
+	s.mu.Lock()
+	t := s.tasks[id]
+	s.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	select {
+	case <-t.settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // task returns a created task.
@@ -174,6 +204,14 @@ func (s *Service) forget(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.tasks, t.id)
+}
+
+// abandon forgets a task whose Create has failed.
+func (s *Service) abandon(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tasks, t.id)
+	s.leaveLocked()
 }
 
 // engineAt returns the engine, which the first container makes. Its state root comes with the runtime options, so that all

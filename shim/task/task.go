@@ -17,6 +17,7 @@ type task struct {
 	engine     *engine.Engine
 	init       *process
 	container  *engine.Container // set once, with ready
+	settled    chan struct{}     // closed when Create has succeeded or everything is undone
 
 	mu      sync.Mutex
 	ready   bool           // Create has succeeded
