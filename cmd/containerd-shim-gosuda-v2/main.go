@@ -17,6 +17,7 @@ import (
 
 	"github.com/containerd/ttrpc"
 
+	"github.com/gosuda/gosudacon/cli"
 	"github.com/gosuda/gosudacon/shim/bootstrap"
 	"github.com/gosuda/gosudacon/shim/daemon"
 	"github.com/gosuda/gosudacon/shim/events"
@@ -37,7 +38,7 @@ func main() {
 func run(args []string) error {
 	name := filepath.Base(args[0])
 	if name == "gosudacon" {
-		return errors.New("this build has no command line")
+		return cli.Run(args[1:], os.Stdout)
 	}
 	f, err := bootstrap.ParseFlags(args[1:])
 	switch {

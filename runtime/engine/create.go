@@ -46,6 +46,16 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, error
 	return c, nil
 }
 
+// Explain returns the launch plan of a bundle as text, without touching anything: what Create would do, or why not.
+func (e *Engine) Explain(bundle string) (string, error) {
+	c := &Container{engine: e, id: "explain", bundle: bundle}
+	_, p, err := c.prepare(CreateRequest{ID: c.id, Bundle: bundle})
+	if err != nil {
+		return "", explain(err)
+	}
+	return p.String(), nil
+}
+
 // creation undoes what was made when the container does not come to be.
 type creation struct{ undo []func() error }
 
@@ -65,6 +75,9 @@ func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
 	cg, p, err := c.prepare(r)
 	if err != nil {
 		return err
+	}
+	if terminal := c.spec.Process != nil && c.spec.Process.Terminal; terminal != r.Terminal {
+		return errorf(InvalidArgument, nil, "process.terminal is %t in config.json and %t in the request", terminal, r.Terminal)
 	}
 	var made creation
 	defer func() {
@@ -138,12 +151,8 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 	if c.spec, err = bundle.Load(r.Bundle); err != nil {
 		return nil, nil, errorf(InvalidArgument, err, "%v", err)
 	}
-	terminal := c.spec.Process != nil && c.spec.Process.Terminal
-	switch {
-	case r.NoPivotRoot:
+	if r.NoPivotRoot {
 		return nil, nil, errorf(InvalidArgument, nil, "option NoPivotRoot is not supported yet")
-	case terminal != r.Terminal:
-		return nil, nil, errorf(InvalidArgument, nil, "process.terminal is %t in config.json and %t in the request", terminal, r.Terminal)
 	}
 	if c.spec.Linux == nil {
 		c.spec.Linux = &specs.Linux{}
