@@ -108,7 +108,7 @@ func demo(ctx context.Context, s *screen, verbose bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the trace of the launch: %w", err)
 	}
-	s.title("what just happened: the launch plan, and when each step had ended")
+	s.title("what just happened: the launch plan, and how long each step took")
 	s.plan(string(plan))
 	s.say("ctr, containerd, the shim and the container together took %d ms.", took.Milliseconds())
 	return nil

@@ -55,12 +55,25 @@ func (s *screen) indented(text string) {
 	}
 }
 
-// plan prints the trace of a launch as it is; the first line of it, which tells about the whole, stands out.
+// plan prints the trace of a launch. On a terminal, lines are cut at its width, and the first, which tells about the whole, stands out.
 func (s *screen) plan(text string) {
+	width := s.width()
 	for i, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		if r := []rune(line); width > 10 && len(r) > width-3 {
+			line = string(r[:width-4]) + "…"
+		}
 		if i == 0 {
 			line = s.paint(bold, line)
 		}
 		fmt.Println(" ", line)
 	}
+}
+
+// width is the terminal's in columns, 0 when there is none.
+func (s *screen) width() int {
+	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	if !s.terminal || err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
