@@ -203,9 +203,11 @@ func (c *Container) finishInit() {
 	c.initExit = nil
 	c.stopOOM() // looks a last time
 	c.tellOOM()
-	var last Stats
-	if err := c.cgroup.Stats(&last); err == nil {
-		c.publish(func() { c.last = &last })
+	if c.cgroup.Unit() != "" { // systemd removes the scope with its last process; other cgroups stay until Delete
+		var last Stats
+		if err := c.cgroup.Stats(&last); err == nil {
+			c.publish(func() { c.last = &last })
+		}
 	}
 	c.record.Status = lifecycle.Stopped.String()
 	c.record.Exit = &store.Exit{Status: child.ExitCode(e.status), At: e.at}

@@ -36,7 +36,16 @@ type asm struct {
 	strings map[string]rawchild.Arg
 }
 
-func newAsm() *asm { return &asm{strings: map[string]rawchild.Arg{}} }
+// A usual program, so that it need not grow: a container like containerd's default one has 500 instructions and 8 KiB of data.
+const (
+	usualOps  = 640
+	usualData = 12 << 10
+)
+
+func newAsm() *asm {
+	return &asm{strings: make(map[string]rawchild.Arg, 128),
+		p: rawchild.Program{Ops: make([]rawchild.Op, 0, usualOps), Data: make([]byte, 0, usualData)}}
+}
 
 func imm[T ~int | ~int32 | ~uint32 | ~uint64 | ~uintptr](v T) rawchild.Arg {
 	return rawchild.Arg{Kind: rawchild.Imm, Word: uint64(v)}
@@ -162,11 +171,11 @@ func (a *asm) set(r reg, v rawchild.Arg) {
 
 // test ends with errno unless the 32 bits at data, masked, are want.
 func (a *asm) test(data rawchild.Arg, mask, want uint32, errno unix.Errno) ins {
-	return a.emit(rawchild.OpTest, rawchild.Arg{Word: data.Word}, imm(mask), imm(want), imm(errno))
+	return a.emit(rawchild.OpTest, data, imm(mask), imm(want), imm(errno))
 }
 
 func (a *asm) store32(data rawchild.Arg, v rawchild.Arg) {
-	a.emit(rawchild.OpStore32, rawchild.Arg{Word: data.Word}, v)
+	a.emit(rawchild.OpStore32, data, v)
 }
 
 // finish resolves the labels.

@@ -107,6 +107,9 @@ func (p *Program) validate() error {
 				return fmt.Errorf("program: instruction %d: register %d (this is a bug)", i, a.Word)
 			}
 		}
+		if (op.Nr == OpTest || op.Nr == OpStore32) && (op.Args[0].Kind != Data || op.Args[0].Word+4 > uint64(len(p.Data))) {
+			return fmt.Errorf("program: instruction %d: word at %d beyond %d (this is a bug)", i, op.Args[0].Word, len(p.Data))
+		}
 		if op.Nr == OpJump && op.Args[0].Word >= uint64(len(p.Ops)) {
 			return fmt.Errorf("program: instruction %d: jump to %d beyond %d (this is a bug)", i, op.Args[0].Word, len(p.Ops))
 		}

@@ -1,0 +1,168 @@
+package rawchild_test
+
+import (
+	"encoding/binary"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+)
+
+func imm(v uint64) rawchild.Arg  { return rawchild.Arg{Kind: rawchild.Imm, Word: v} }
+func data(v uint64) rawchild.Arg { return rawchild.Arg{Kind: rawchild.Data, Word: v} }
+func reg(v uint64) rawchild.Arg  { return rawchild.Arg{Kind: rawchild.Reg, Word: v} }
+
+func op(nr uint32, args ...rawchild.Arg) rawchild.Op {
+	o := rawchild.Op{Nr: nr, Dst: -1}
+	copy(o.Args[:], args)
+	return o
+}
+
+func on(o rawchild.Op, errno int32, to int32) rawchild.Op {
+	o.On = append(o.On, rawchild.Branch{Errno: errno, To: to})
+	return o
+}
+
+func into(o rawchild.Op, r int8) rawchild.Op { o.Dst = r; return o }
+
+// run runs a program whose reports and output go to one pipe, and returns what came out and the exit status.
+func run(t *testing.T, ops []rawchild.Op, mem []byte, relocs ...rawchild.Reloc) (string, unix.WaitStatus) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := &rawchild.Program{Ops: append(ops, op(rawchild.OpFail, imm(uint64(unix.ENOTRECOVERABLE)))), Data: mem, Relocs: relocs}
+	p.Init[rawchild.ReportReg] = uint64(w.Fd())
+	pid, fd, err := rawchild.Start(p, rawchild.Clone{PidNS: -1})
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	out, _ := io.ReadAll(r)
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return string(out), status
+}
+
+func exit(code uint64) rawchild.Op { return op(unix.SYS_EXIT_GROUP, imm(code)) }
+
+func report(step int32, errno unix.Errno) string {
+	b := binary.NativeEndian.AppendUint32(nil, uint32(rawchild.Failed))
+	b = binary.NativeEndian.AppendUint32(b, uint32(step))
+	return string(binary.NativeEndian.AppendUint32(b, uint32(errno)))
+}
+
+func TestInterpreter(t *testing.T) {
+	failing := op(unix.SYS_CLOSE, imm(1<<30))
+	failing.Step = 7
+	short := op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(0), imm(2))
+	short.Exact, short.Want, short.Step = true, 3, 9
+	for _, tc := range []struct {
+		name string
+		ops  []rawchild.Op
+		mem  string
+		out  string
+		code int
+	}{
+		{"writes data", []rawchild.Op{op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(1), imm(2)), exit(3)}, "abcd", "bc", 3},
+		{"reports a failure", []rawchild.Op{failing}, "", report(7, unix.EBADF), 1},
+		{"reports a wrong result", []rawchild.Op{short}, "ab", "ab" + report(9, unix.EPIPE), 1},
+		{"branches on an errno", []rawchild.Op{on(failing, int32(unix.EBADF), 2), exit(1), exit(4)}, "", "", 4},
+		{"branches on any errno", []rawchild.Op{on(failing, -1, 2), exit(1), exit(4)}, "", "", 4},
+		{"does not branch on another", []rawchild.Op{on(failing, int32(unix.EPERM), 2), exit(1), exit(4)}, "", report(7, unix.EBADF), 1},
+		{"jumps", []rawchild.Op{op(rawchild.OpJump, imm(2)), exit(1), exit(5)}, "", "", 5},
+		{"keeps results", []rawchild.Op{into(op(unix.SYS_DUP, reg(rawchild.ReportReg)), 5), op(unix.SYS_WRITE, reg(5), data(0), imm(1)), exit(0)}, "x", "x", 0},
+		{"sets registers", []rawchild.Op{into(op(rawchild.OpSet, imm(6)), 4), op(unix.SYS_EXIT_GROUP, reg(4))}, "", "", 6},
+		{"stores and tests", []rawchild.Op{op(rawchild.OpStore32, data(4), imm(0x1234)),
+			op(rawchild.OpTest, data(4), imm(0xff), imm(0x34), imm(uint64(unix.EPERM))), exit(8)}, "........", "", 8},
+		{"fails a test", []rawchild.Op{op(rawchild.OpTest, data(0), imm(0xff), imm('y'), imm(uint64(unix.EPERM)))}, "xxxx", report(0, unix.EPERM), 1},
+		{"fails at once", []rawchild.Op{op(rawchild.OpFail, imm(uint64(unix.EIO)))}, "", report(0, unix.EIO), 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			out, status := run(t, tc.ops, []byte(tc.mem))
+			if out != tc.out || status.ExitStatus() != tc.code {
+				t.Errorf("output %q, status %d; want %q, %d", out, status.ExitStatus(), tc.out, tc.code)
+			}
+		})
+	}
+}
+
+// TestRelocation executes a program by an argument vector whose pointers are filled in at the start.
+func TestRelocation(t *testing.T) {
+	mem := make([]byte, 40)
+	copy(mem[32:], "true\x00")
+	path := len(mem)
+	mem = append(mem, "/bin/true\x00"...)
+	_, status := run(t, []rawchild.Op{op(unix.SYS_EXECVE, data(uint64(path)), data(0), data(8))}, mem, rawchild.Reloc{At: 0, Target: 32})
+	if !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("status %x", status)
+	}
+}
+
+// TestSignals: the child has default handlers and the parent's mask, whatever Go does with signals.
+func TestSignals(t *testing.T) {
+	_, status := run(t, []rawchild.Op{into(op(unix.SYS_GETPID), 3), op(unix.SYS_KILL, reg(3), imm(uint64(unix.SIGTERM)))}, nil)
+	if !status.Signaled() || status.Signal() != unix.SIGTERM {
+		t.Errorf("status %x", status)
+	}
+}
+
+// TestRefused: what the child could not survive is refused before the fork.
+func TestRefused(t *testing.T) {
+	last := op(rawchild.OpFail, imm(1))
+	for name, p := range map[string]*rawchild.Program{
+		"falls off":  {Ops: []rawchild.Op{exit(0)}},
+		"empty":      {},
+		"register":   {Ops: []rawchild.Op{into(exit(0), rawchild.Registers), last}},
+		"argument":   {Ops: []rawchild.Op{op(unix.SYS_CLOSE, reg(rawchild.Registers)), last}},
+		"data":       {Ops: []rawchild.Op{op(unix.SYS_CLOSE, data(1)), last}},
+		"jump":       {Ops: []rawchild.Op{op(rawchild.OpJump, imm(2)), last}},
+		"branch":     {Ops: []rawchild.Op{on(exit(0), -1, -1), last}},
+		"relocation": {Ops: []rawchild.Op{last}, Relocs: []rawchild.Reloc{{At: 0}}},
+		"test":       {Ops: []rawchild.Op{op(rawchild.OpTest, imm(0)), last}},
+	} {
+		if pid, _, err := rawchild.Start(p, rawchild.Clone{PidNS: -1}); err == nil || !strings.Contains(err.Error(), "bug") {
+			t.Errorf("%s: pid %d, %v", name, pid, err)
+		}
+	}
+}
+
+// TestManyForks forks from many goroutines at once, whose stacks move: every child gets its pidfd.
+func TestManyForks(t *testing.T) {
+	done := make(chan error, 64)
+	for range 64 {
+		go func() {
+			var grow func(int) int
+			grow = func(n int) int {
+				var pad [256]byte
+				if n == 0 {
+					return int(pad[0])
+				}
+				return grow(n-1) + int(pad[1])
+			}
+			grow(100)
+			pid, fd, err := rawchild.Start(&rawchild.Program{Ops: []rawchild.Op{exit(0), op(rawchild.OpFail, imm(1))}}, rawchild.Clone{PidNS: -1})
+			if err == nil {
+				_, err = unix.Wait4(pid, nil, 0, nil)
+				if e := unix.Close(fd); err == nil {
+					err = e
+				}
+			}
+			done <- err
+		}()
+	}
+	for range 64 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
