@@ -66,15 +66,22 @@ func checkKernel() error {
 	if err := unix.Uname(&u); err != nil {
 		return fmt.Errorf("uname: %w", err)
 	}
-	release := unix.ByteSliceToString(u.Release[:])
+	return supported(unix.ByteSliceToString(u.Release[:]))
+}
+
+// supported refuses a kernel release that is too old.
+func supported(release string) error {
 	var have [2]int
 	for i, part := range strings.SplitN(release, ".", 3) {
 		if i < 2 {
-			have[i], _ = strconv.Atoi(strings.TrimRight(part, "-+abcdefghijklmnopqrstuvwxyz"))
+			if end := strings.IndexFunc(part, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+				part = part[:end]
+			}
+			have[i], _ = strconv.Atoi(part)
 		}
 	}
 	if have[0] < minimum[0] || have[0] == minimum[0] && have[1] < minimum[1] {
-		return fmt.Errorf("kernel %s: Linux %d.%d or later is needed (mount_setattr, openat2, clone3 and cgroup.kill)",
+		return fmt.Errorf("kernel %s: Linux %d.%d or later is needed, for mount_setattr(2) with id-mapped mounts and for cgroup.kill",
 			release, minimum[0], minimum[1])
 	}
 	return nil
