@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -221,6 +222,34 @@ func TestDeleteSaysWhatItCouldNotDo(t *testing.T) {
 		t.Errorf("got %v, %v", &r, err)
 	}
 	if text := stderr.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "read exit.json: ") {
+		t.Errorf("stderr: %q", text)
+	}
+}
+
+// TestDeleteThatIsStuckAnswers: containerd kills delete after 5 s, and keeps the bundle.
+func TestDeleteThatIsStuckAnswers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 4.5 s")
+	}
+	b := newBundle(t, "")
+	options := filepath.Join(b.dir, "options.json")
+	if err := errors.Join(os.Remove(options), unix.Mkfifo(options, 0o600)); err != nil { // nobody will ever write to it
+		t.Fatal(err)
+	}
+	cmd := b.command("delete", nil)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	kill := time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
+	defer kill.Stop()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r task.DeleteResponse
+	if err := proto.Unmarshal(out, &r); err != nil || r.ExitStatus != 137 {
+		t.Errorf("got %v, %v", &r, err)
+	}
+	if text := stderr.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "clean up "+b.id+": still at it") {
 		t.Errorf("stderr: %q", text)
 	}
 }

@@ -259,6 +259,18 @@ func TestStartFailures(t *testing.T) {
 	broken.fails(broken.command("start", broken.params()), "decode config.json")
 }
 
+// TestStartSchedCore: where the kernel cannot isolate the shim's core, start says so and leaves nothing behind.
+func TestStartSchedCore(t *testing.T) {
+	b := newBundle(t, "")
+	b.env = append(b.env, "SCHED_CORE=1")
+	const threadGroup, create = 1, unix.PR_SCHED_CORE_CREATE
+	if err := unix.Prctl(unix.PR_SCHED_CORE, create, 0, threadGroup, 0); err != nil {
+		b.fails(b.command("start", b.params()), "enable core scheduling: "+err.Error())
+		t.Skipf("the kernel has no core scheduling here: %v", err)
+	}
+	b.start()
+}
+
 // TestStartJoinsShimCgroup checks every hierarchy that has the cgroup.
 func TestStartJoinsShimCgroup(t *testing.T) {
 	b := newBundle(t, "")

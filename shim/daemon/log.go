@@ -22,7 +22,7 @@ const stderr = 2
 // not raise SIGPIPE while containerd is away, and the next containerd gets what was written meanwhile, up to the 64 KiB that
 // the kernel keeps.
 func openLog() *lossyWriter {
-	if fd, err := unix.Open(logFIFO, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
+	if fd, err := unix.Open(logFIFO, unix.O_RDWR|unix.O_APPEND|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
 		unix.Dup3(fd, stderr, unix.O_CLOEXEC)
 		unix.Close(fd)
 	}
