@@ -23,6 +23,9 @@ RUNC_VERSION       := $(shell awk '$$1 == "github.com/opencontainers/runc" { pri
 CONTAINERD := $(PEERS)/containerd-$(CONTAINERD_VERSION)
 RUNC       := $(PEERS)/runc-$(RUNC_VERSION)
 
+# The packages whose tests are about the kernel; make test-cgroup2 runs them on another one.
+KERNEL_TESTS := ./runtime/internal/cgroup ./runtime/internal/hooks ./runtime/internal/rootfs ./runtime/engine ./shim/task
+
 step = @printf '%s\n' "==> $(1)"
 
 .PHONY: help
@@ -79,9 +82,11 @@ test-runc: containerd runc busybox # the containerd tests on the runc shim: what
 
 test-cgroup2: build containerd busybox ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)
-	@mkdir -p .cache/cgroup2
-	@$(E2E) test -c -o ../.cache/cgroup2/task.test ./task
-	@e2e/uml/run.sh sh -c 'cd $(CURDIR)/e2e/task && ../../.cache/cgroup2/task.test -test.timeout 20m -events 20 $(ARGS)'
+	@e2e/peers/packages.sh user-mode-linux kmod
+	@mkdir -p .cache/cgroup2/unit .cache/cgroup2/e2e
+	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
+	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
+	@e2e/uml/run.sh -t 1200 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" $(ARGS)
 
 bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
 	@$(E2E) run ./bench $(ARGS)

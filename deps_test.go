@@ -91,8 +91,8 @@ var notLinked = map[string]string{
 const (
 	maxSize = 8 << 20 // bytes, stripped, as make build makes it
 	// What all packages' initialisation may allocate, and how often: deterministic, unlike its time.
-	maxInitBytes  = 1 << 20
-	maxInitAllocs = 8000
+	maxInitBytes  = 400 << 10
+	maxInitAllocs = 2500
 	maxInitMillis = 20.0 // of time, summed; generous, because a busy machine must not fail the test
 )
 

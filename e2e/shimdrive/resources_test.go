@@ -52,7 +52,7 @@ func TestUpdateAndStats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stats.Stats.TypeUrl != metrics || len(stats.Stats.Value) < 100 {
+	if stats.Stats.TypeUrl != metrics || len(stats.Stats.Value) < 20 {
 		t.Errorf("stats: %s with %d bytes, want %s", stats.Stats.TypeUrl, len(stats.Stats.Value), metrics)
 	}
 	pids, err := shim.Task.Pids(t.Context(), &taskapi.PidsRequest{ID: id})

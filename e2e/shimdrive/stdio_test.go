@@ -1,12 +1,15 @@
 package shimdrive
 
 import (
+	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"golang.org/x/sys/unix"
@@ -64,6 +67,60 @@ func TestReaderRestarts(t *testing.T) {
 		t.Errorf("%d bytes arrived of %d, or not in order", got.Len(), want.Len())
 	}
 }
+
+// TestStdout64MiB: everything arrives, whether or not the reader keeps up, of a process that ends with its last write.
+func TestStdout64MiB(t *testing.T) {
+	lines := 8_600_000 // 67 688 896 bytes
+	if testing.Short() {
+		lines = 600_000
+	}
+	for name, slow := range map[string]bool{"reader keeps up": false, "reader is slow": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newSetup(t)
+			id, spec := s.spec(t, "seq", "1", fmt.Sprint(lines))
+			b := s.bundle(t, id, config(t, spec))
+			fifo := filepath.Join(b.Path, "stdout")
+			if err := unix.Mkfifo(fifo, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			shim := s.started(t, b)
+			if _, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: fifo}); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.Open(fifo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := shim.Task.Start(t.Context(), &taskapi.StartRequest{ID: id}); err != nil {
+				t.Fatal(err)
+			}
+			next, reads := 1, 0
+			buf := bufio.NewReaderSize(readerFunc(func(p []byte) (int, error) {
+				if reads++; slow && reads < 100 {
+					time.Sleep(5 * time.Millisecond)
+				}
+				return f.Read(p)
+			}), 4096)
+			for ; ; next++ {
+				line, err := buf.ReadString('\n')
+				if errors.Is(err, io.EOF) && line == "" {
+					break
+				}
+				if err != nil || line != fmt.Sprintln(next) {
+					t.Fatalf("line %d: %q, %v", next, line, err)
+				}
+			}
+			if next != lines+1 {
+				t.Errorf("%d lines of %d", next-1, lines)
+			}
+		})
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // TestLoggerThatAnswers is a logger of the second protocol, which must write a byte when it is ready.
 func TestLoggerThatAnswers(t *testing.T) {

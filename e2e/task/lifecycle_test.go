@@ -157,7 +157,10 @@ func TestExecFacts(t *testing.T) {
 }
 
 func TestExecInParallel(t *testing.T) {
-	const n = 60
+	n := 60
+	if testing.Short() {
+		n = 15
+	}
 	id := detached(t, shared.daemon, nil, "sleep", "1000")
 	outs := make([]string, n)
 	inParallel(n, 20, func(i int) {

@@ -1,0 +1,28 @@
+#!/bin/bash
+# cgroup2.sh TREE PACKAGES [ARGUMENT...] runs the test programs that make test-cgroup2 has built in TREE/.cache/cgroup2, each in its
+# package's directory, on the kernel that it is started on. Arguments go to the containerd tests.
+set -uo pipefail
+
+tree=$1 packages=$2
+shift 2
+bad=0
+
+# try DIRECTORY PROGRAM ARGUMENT... runs one program and prints a line as go test does.
+try() {
+	local dir=$1 program=$tree/.cache/cgroup2/$2 began=$SECONDS
+	shift 2
+	cd "$tree/$dir" || exit 1
+	if "$program" -test.short -test.timeout 15m "$@"; then
+		printf 'ok  \t%s on cgroup v2\t%ds\n' "$dir" $((SECONDS - began))
+	else
+		printf 'FAIL\t%s on cgroup v2\t%ds\n' "$dir" $((SECONDS - began))
+		bad=1
+	fi
+}
+
+for package in $packages; do
+	try "${package#./}" "unit/$(basename "$package").test"
+done
+try e2e/shimdrive e2e/shimdrive.test
+try e2e/task e2e/task.test -events 20 "$@"
+exit $bad
