@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
-	forward "github.com/containerd/containerd/api/services/ttrpc/events/v1"
-	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/gosuda/gosudacon/shim/internal/taskapi"
 )
 
 // attemptTimeout bounds one attempt, connecting included. It only matters for a containerd that lives but does not answer:
@@ -38,14 +39,14 @@ func (c *connection) forward(ctx context.Context, e Event) error {
 		return err
 	}
 	ctx = ttrpc.WithMetadata(ctx, ttrpc.MD{namespaceHeader: {c.namespace}})
-	_, err := forward.NewTTRPCEventsClient(c.client).Forward(ctx, &forward.ForwardRequest{
-		Envelope: &types.Envelope{
+	err := c.client.Call(ctx, "containerd.services.events.ttrpc.v1.Events", "Forward", &taskapi.ForwardRequest{
+		Envelope: &taskapi.Envelope{
 			Timestamp: timestamppb.New(e.At),
 			Namespace: c.namespace,
 			Topic:     e.Topic,
 			Event:     &anypb.Any{TypeUrl: e.Type, Value: e.Body},
 		},
-	})
+	}, &emptypb.Empty{})
 	if _, answered := status.FromError(err); !answered {
 		c.close()
 	}

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 )
 
 // Pause freezes all processes of a container.

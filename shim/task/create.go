@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"os"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
-
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/config"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
 

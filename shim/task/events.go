@@ -3,10 +3,9 @@ package task
 import (
 	"time"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
-
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/events"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 

@@ -7,10 +7,8 @@ import (
 	"testing"
 	"time"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/containerd/containerd/api/types"
-
 	"github.com/gosuda/gosudacon/runtime/engine"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 )
 
 // testdata/events.golden was written with the generated messages of containerd/api v1.12.0. They are not imported, not even
@@ -22,7 +20,7 @@ func TestEventsAreThoseOfContainerd(t *testing.T) {
 	}
 	full := encodeCreate(&api.CreateTaskRequest{
 		ID: "c1", Bundle: "/b", Checkpoint: "cp",
-		Rootfs: []*types.Mount{{Type: "overlay", Source: "src", Target: "t", Options: []string{"ro", "", "x=y"}}, {Type: "bind"}},
+		Rootfs: []*api.Mount{{Type: "overlay", Source: "src", Target: "t", Options: []string{"ro", "", "x=y"}}, {Type: "bind"}},
 		Stdin:  "i", Stdout: "o", Stderr: "e", Terminal: true,
 	})
 	bare := encodeCreate(&api.CreateTaskRequest{ID: "c1"})

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
@@ -187,20 +186,20 @@ func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitRespon
 }
 
 // statusWord translates the engine's word. `creating` is never seen: there is no task before Create has succeeded.
-func statusWord(s engine.Status) tasktypes.Status {
+func statusWord(s engine.Status) api.Status {
 	switch s {
 	case engine.StatusCreated:
-		return tasktypes.Status_CREATED
+		return api.Status_CREATED
 	case engine.StatusRunning:
-		return tasktypes.Status_RUNNING
+		return api.Status_RUNNING
 	case engine.StatusPausing:
-		return tasktypes.Status_PAUSING
+		return api.Status_PAUSING
 	case engine.StatusPaused:
-		return tasktypes.Status_PAUSED
+		return api.Status_PAUSED
 	case engine.StatusStopped:
-		return tasktypes.Status_STOPPED
+		return api.Status_STOPPED
 	}
-	return tasktypes.Status_UNKNOWN
+	return api.Status_UNKNOWN
 }
 
 // State returns the state of a process. It waits for nothing: containerd gives it two seconds.
@@ -241,9 +240,9 @@ func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse
 	if err != nil {
 		return nil, err
 	}
-	answer := &api.PidsResponse{Processes: make([]*tasktypes.ProcessInfo, len(list))}
+	answer := &api.PidsResponse{Processes: make([]*api.ProcessInfo, len(list))}
 	for i, p := range list {
-		answer.Processes[i] = &tasktypes.ProcessInfo{Pid: uint32(p.Pid)}
+		answer.Processes[i] = &api.ProcessInfo{Pid: uint32(p.Pid)}
 		if p.Exec != "" {
 			answer.Processes[i].Info = &anypb.Any{
 				TypeUrl: "containerd.runc.v1.ProcessDetails",

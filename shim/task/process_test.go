@@ -387,6 +387,6 @@ func TestStatusWords(t *testing.T) {
 		engine.StatusPaused:   tasktypes.Status_PAUSED,
 		engine.StatusStopped:  tasktypes.Status_STOPPED,
 	} {
-		equal(t, string(word), statusWord(word), want)
+		equal(t, string(word), tasktypes.Status(statusWord(word)), want)
 	}
 }

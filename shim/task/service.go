@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,6 +18,7 @@ import (
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/config"
 	"github.com/gosuda/gosudacon/shim/events"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 )
 
 // Config is what a Service needs from the process around it.

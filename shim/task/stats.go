@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"math"
 
-	api "github.com/containerd/containerd/api/runtime/task/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
+	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
