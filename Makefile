@@ -32,7 +32,7 @@ step = @printf '%s\n' "==> $(1)"
 help: ## print this help
 	@echo "gosuda: a containerd runtime that runs OCI containers inside its shim"
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PREFIX=DIR is where install puts things (/usr/local); ARGS='...' is handed to the demo, the benchmark and the tests."
 
