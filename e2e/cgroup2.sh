@@ -1,10 +1,11 @@
 #!/bin/bash
-# cgroup2.sh TREE PACKAGES [ARGUMENT...] runs the test programs that make test-cgroup2 has built in TREE/.cache/cgroup2, each in its
-# package's directory, on the kernel that it is started on. Arguments go to the containerd tests.
+# cgroup2.sh TREE PACKAGES SUITES [ARGUMENT...] runs the test programs that make test-cgroup2 has built in TREE/.cache/cgroup2, each in
+# its package's directory, on the kernel that it is started on: those of PACKAGES, then those of SUITES ("shimdrive task", or
+# none). Arguments go to the containerd tests.
 set -uo pipefail
 
-tree=$1 packages=$2
-shift 2
+tree=$1 packages=$2 suites=$3
+shift 3
 bad=0
 
 # try DIRECTORY PROGRAM ARGUMENT... runs one program and prints a line as go test does.
@@ -23,6 +24,10 @@ try() {
 for package in $packages; do
 	try "${package#./}" "unit/$(basename "$package").test"
 done
-try e2e/shimdrive e2e/shimdrive.test
-try e2e/task e2e/task.test -events 20 "$@"
+for suite in $suites; do
+	case $suite in
+	task) try e2e/task e2e/task.test -events 20 "$@" ;;
+	*) try "e2e/$suite" "e2e/$suite.test" ;;
+	esac
+done
 exit $bad

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -201,8 +203,64 @@ func (m *Mount) loop(target string, p parsed) error {
 	}
 }
 
-// overlay mounts with parameters one by one (fsconfig(2), lowerdir+ of Linux 6.7).
+// overlay mounts with more layers than a page of options holds: one by one (fsconfig(2), lowerdir+ of Linux 6.7) or, on an
+// older kernel, by names relative to the directory that they have in common.
 func overlay(target, source string, p parsed) error {
+	err := overlayByOne(target, source, p)
+	if errors.Is(err, errNoAppend) {
+		return overlayRelative(target, source, p)
+	}
+	return err
+}
+
+// errNoAppend is a kernel that does not know lowerdir+.
+var errNoAppend = errors.New("the options of this overlay exceed a page, which needs Linux 6.7")
+
+func overlayRelative(target, source string, p parsed) error {
+	dir, data := relativeLayers(p.data)
+	if dir == "" || len(data) >= os.Getpagesize()-1 {
+		return errNoAppend
+	}
+	done := make(chan error)
+	go func() {
+		// The thread gets a working directory of its own and ends with this goroutine, which never unlocks it.
+		runtime.LockOSThread()
+		err := wrap("unshare the working directory", unix.Unshare(unix.CLONE_FS))
+		if err == nil {
+			err = wrap("chdir "+dir, unix.Chdir(dir))
+		}
+		if err == nil {
+			err = wrap("mount", unix.Mount(source, target, "overlay", p.flags, data))
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// relativeLayers returns the directory that all lower layers have in common, and the options with their names relative to it.
+func relativeLayers(options []string) (dir, data string) {
+	out := slices.Clone(options)
+	for i, o := range out {
+		list, ok := strings.CutPrefix(o, "lowerdir=")
+		if !ok {
+			continue
+		}
+		layers := strings.Split(list, ":")
+		dir = filepath.Dir(layers[0])
+		for _, l := range layers {
+			for l != dir && !strings.HasPrefix(l, strings.TrimSuffix(dir, "/")+"/") {
+				dir = filepath.Dir(dir)
+			}
+		}
+		for j, l := range layers {
+			layers[j] = strings.TrimPrefix(strings.TrimPrefix(l, dir), "/")
+		}
+		out[i] = "lowerdir=" + strings.Join(layers, ":")
+	}
+	return dir, strings.Join(out, ",")
+}
+
+func overlayByOne(target, source string, p parsed) error {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return wrap("fsopen", err)
@@ -216,8 +274,10 @@ func overlay(target, source string, p parsed) error {
 		switch {
 		case key == "lowerdir":
 			for _, dir := range strings.Split(value, ":") {
-				if err := unix.FsconfigSetString(fs, "lowerdir+", dir); err != nil {
-					return fmt.Errorf("fsconfig lowerdir+ %s: %w (the options of this overlay exceed a page, which needs Linux 6.7)", dir, err)
+				if err := unix.FsconfigSetString(fs, "lowerdir+", dir); errors.Is(err, unix.EINVAL) {
+					return errNoAppend
+				} else if err != nil {
+					return fmt.Errorf("fsconfig lowerdir+ %s: %w", dir, err)
 				}
 			}
 		case has:
@@ -229,7 +289,9 @@ func overlay(target, source string, p parsed) error {
 			return fmt.Errorf("fsconfig %s: %w", o, err)
 		}
 	}
-	if err := unix.FsconfigCreate(fs); err != nil {
+	if err := unix.FsconfigCreate(fs); errors.Is(err, unix.EINVAL) {
+		return errNoAppend // a kernel before 6.5 keeps unknown parameters for now and refuses them all
+	} else if err != nil {
 		return wrap("fsconfig create", err)
 	}
 	attr := 0

@@ -145,3 +145,26 @@ func TestFailure(t *testing.T) {
 		os.Remove(filepath.Join(root, "probe"))
 	}
 }
+
+// TestOverlayOfOldKernels takes the way that kernels without lowerdir+ need.
+func TestOverlayOfOldKernels(t *testing.T) {
+	testkit.NoLeaks(t)
+	dir := scratch(t)
+	var lower []string
+	for i := range 100 {
+		l := filepath.Join(dir, fmt.Sprintf("layer-with-a-rather-long-name-%d/fs", i))
+		os.MkdirAll(l, 0o755)
+		os.WriteFile(filepath.Join(l, fmt.Sprintf("f%d", i)), []byte("x"), 0o644)
+		lower = append(lower, l)
+	}
+	root := filepath.Join(dir, "root")
+	if err := rootfs.MountRelative(root, []string{"lowerdir=" + strings.Join(lower, ":"), "upperdir=" + dir + "/upper", "workdir=" + dir + "/work"}); err != nil {
+		t.Fatal(err)
+	}
+	if list, _ := os.ReadDir(root); len(list) != 100 {
+		t.Errorf("%d files", len(list))
+	}
+	if err := rootfs.Unmount(root); err != nil {
+		t.Error(err)
+	}
+}
