@@ -94,7 +94,7 @@ func (l *eventLog) add(line string) {
 // until waits for the first event of a topic from a container and returns the topics of that container's events so far.
 func (l *eventLog) until(t *testing.T, id, topic string) []string {
 	t.Helper()
-	topics, ok := l.wait(id, topic)
+	topics, ok := l.wait(id, topic, 20*time.Second)
 	if !ok {
 		t.Fatalf("events of %s: %q, no %s", id, topics, topic)
 	}
@@ -102,9 +102,9 @@ func (l *eventLog) until(t *testing.T, id, topic string) []string {
 }
 
 // wait is until that tells with ok whether the event came.
-func (l *eventLog) wait(id, topic string) (topics []string, ok bool) {
+func (l *eventLog) wait(id, topic string, patience time.Duration) (topics []string, ok bool) {
 	late := false
-	alarm := time.AfterFunc(20*time.Second, func() {
+	alarm := time.AfterFunc(patience, func() {
 		l.mu.Lock()
 		late = true
 		l.more.Broadcast()
@@ -147,9 +147,10 @@ func TestEventOrder(t *testing.T) {
 		return
 	}
 	wrong := map[string]int{}
+	deadline := time.Now().Add(20 * time.Second) // for all of them together
 	for _, id := range ids {
-		events.wait(id, "/tasks/exit")
-		topics, _ := events.wait(id, "/tasks/delete")
+		events.wait(id, "/tasks/exit", time.Until(deadline))
+		topics, _ := events.wait(id, "/tasks/delete", time.Until(deadline))
 		if got := strings.Join(topics, " "); got != want {
 			wrong[got]++
 		}
