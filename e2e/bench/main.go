@@ -31,7 +31,7 @@ func main() {
 	only := flag.String("only", "", "measure one runtime alone: gosuda, runc or crun")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	if err := bench(ctx, *rounds, *shims, *only, *asJSON); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -72,8 +72,8 @@ func bench(ctx context.Context, rounds, shims int, only string, asJSON bool) (er
 		return err
 	}
 	defer host.Close()
-	r := &rig{host: host, dir: dir, rootfs: rootfs, namespace: fmt.Sprintf("gosuda-bench-%d", os.Getpid())}
-	defer r.removeCgroupParents()
+	r := &rig{host: host, dir: dir, rootfs: rootfs, namespace: fmt.Sprintf("gosuda-bench-%d", os.Getpid()), alive: map[string]alive{}}
+	defer func() { err = errors.Join(err, r.close()) }()
 
 	result := newResult(all)
 	// The first lives of each runtime warm the page cache and are not counted.

@@ -57,6 +57,29 @@ type rig struct {
 	host                   *shimdrive.Host
 	dir, rootfs, namespace string
 	count                  int
+	alive                  map[string]alive // shims, by their first container's id
+}
+
+// alive is what it takes to end a shim when the measurement is cut off.
+type alive struct {
+	binary shimdrive.Binary
+	bundle *shimdrive.Bundle
+	pid    uint32
+}
+
+// close ends the shims that a measurement which was cut off has left, and removes their containers and the parents of their cgroups.
+func (r *rig) close() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, a := range r.alive {
+		_ = unix.Kill(int(a.pid), unix.SIGKILL)
+		_ = shimdrive.Reap(int(a.pid))
+		_, deleteErr := r.host.Delete(ctx, a.binary, a.bundle)
+		_, closeErr := a.bundle.Close()
+		err = errors.Join(err, deleteErr, closeErr)
+	}
+	r.removeCgroupParents()
+	return err
 }
 
 // container is one container of one shim, as far as containerd prepares it.
@@ -116,7 +139,11 @@ func (r *rig) ownShim(ctx context.Context, c contender, took func(string, time.D
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, box.discard()) }()
+	defer func() {
+		if _, cutOff := r.alive[box.id]; !cutOff {
+			err = errors.Join(err, box.discard())
+		}
+	}()
 	begin := time.Now()
 	shim, err := r.host.Start(ctx, c.binary, box.bundle)
 	if err != nil {
@@ -129,6 +156,7 @@ func (r *rig) ownShim(ctx context.Context, c contender, took func(string, time.D
 		return err
 	}
 	extra := time.Since(asked) // containerd does not ask for the shim's pid: not counted
+	r.alive[box.id] = alive{c.binary, box.bundle, pid}
 	if err := box.live(ctx, shim, took); err != nil {
 		return err
 	}
@@ -141,6 +169,7 @@ func (r *rig) ownShim(ctx context.Context, c contender, took func(string, time.D
 	}
 	took(workVerb, time.Since(verb))
 	took(workLife, time.Since(begin)-extra)
+	delete(r.alive, box.id)
 	return shimdrive.Reap(int(pid))
 }
 
@@ -202,6 +231,7 @@ func (r *rig) launch(ctx context.Context, c contender, pod string, created bool)
 	if run.pid, err = shimPid(ctx, shim, box.id); err != nil {
 		return nil, err
 	}
+	r.alive[box.id] = alive{c.binary, box.bundle, run.pid}
 	answer, err := shim.Task.Create(ctx, box.request)
 	if err != nil {
 		return nil, fmt.Errorf("create: %w", err)
@@ -227,6 +257,7 @@ func (r *rig) stop(ctx context.Context, c contender, run *running) error {
 	if err := run.shim.Shutdown(ctx, run.id); err != nil {
 		return err
 	}
+	delete(r.alive, run.id)
 	_, err := r.host.Delete(ctx, c.binary, run.bundle)
 	return errors.Join(err, shimdrive.Reap(int(run.pid)), run.discard())
 }
