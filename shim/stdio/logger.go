@@ -128,7 +128,7 @@ func (l *logger) reap(pidfd int, wait func() error) {
 	for _, r := range l.takeOver() {
 		go func() {
 			defer r.Close()
-			copyAll(r, nil)
+			copyAll(r, nil, nil)
 		}()
 	}
 }

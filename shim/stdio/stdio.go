@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -284,6 +286,22 @@ func (o *IO) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Settle waits until the client has read what the process has written so far, for as long as ctx lasts. A client of
+// containerd closes its ends when it is told of the exit: what it has not read by then, it never will. Nothing tells when a
+// FIFO has been emptied, so this looks again, at first after a tenth of a millisecond.
+func (o *IO) Settle(ctx context.Context) {
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		if !slices.ContainsFunc(o.outs, func(s *stream) bool { return !s.delivered() }) {
+			return
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Close ends all streams, drained or not, and the logger, which may take as long as that needs to write what it has read:
 // 12 seconds at most. It can be called at any time and again.
 func (o *IO) Close() {
@@ -301,6 +319,7 @@ func (o *IO) Close() {
 	}
 	for _, s := range o.outs {
 		s.close()
+		s.release()
 	}
 	if o.console != nil {
 		o.console.Close()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,16 +33,46 @@ type stream struct {
 	// onError is told of the first error, if not nil.
 	onError func(error)
 	failed  bool // onError was told
+	// moving is set from before a read of src until what it yielded was written.
+	moving atomic.Bool
 
 	closing sync.Once
+	mu      sync.Mutex // guards ended and kept: the descriptors behind them are asked from outside
+	ended   bool       // src is closed
+	kept    bool       // keep is closed
 }
 
 // run moves everything and closes the stream.
 func (s *stream) run() {
 	defer s.close()
-	if err := copyAll(s.src, s.write); err != nil {
+	if err := copyAll(s.src, s.write, &s.moving); err != nil {
 		s.report(err)
 	}
+}
+
+// delivered reports whether all that src has been given so far was read by the client, as far as a FIFO tells.
+func (s *stream) delivered() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// In the order of the way: what has left a place since it was looked at is seen at the next one.
+	if !s.ended && unread(s.src) > 0 || s.moving.Load() {
+		return false
+	}
+	if s.keep < 0 || s.kept {
+		return true
+	}
+	n, err := unix.IoctlGetInt(s.keep, unix.TIOCINQ)
+	return err != nil || n == 0
+}
+
+// unread returns how many (TIOCINQ is FIONREAD) bytes wait in a pipe or a terminal.
+func unread(f *os.File) (n int) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	conn.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	return n
 }
 
 // write hands p to dst. For an output it always succeeds; a later write may reach dst again, as when a full disk gets room.
@@ -66,25 +97,40 @@ func (s *stream) report(err error) {
 	s.onError(err)
 }
 
-// close ends the stream from any goroutine. The reader of dst gets what was written and then end of file.
+// close ends the stream from any goroutine. The reader of dst gets what was written and then end of file. Our own reader of
+// it stays, see release.
 func (s *stream) close() {
 	s.closing.Do(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ended = true
 		if s.src != nil {
 			s.src.Close()
 		}
 		if s.dst != nil && !s.lendsDst {
 			s.dst.Close()
 		}
-		if s.keep >= 0 {
-			unix.Close(s.keep)
-		}
 	})
+}
+
+// release gives up what a client that comes late could still read.
+func (s *stream) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keep >= 0 && !s.kept {
+		s.kept = true
+		unix.Close(s.keep)
+	}
 }
 
 // copyAll hands everything that src yields to write, or drops it when write is nil, until src ends or write fails. src may
 // be a non-blocking pipe, a terminal's master, whose end is EIO, or a file. While there is nothing to read it holds no
-// buffer.
-func copyAll(src *os.File, write func([]byte) error) error {
+// buffer, and moving, if not nil, is false.
+func copyAll(src *os.File, write func([]byte) error, moving *atomic.Bool) error {
+	if moving == nil {
+		moving = new(atomic.Bool)
+	}
+	defer moving.Store(false)
 	in, err := src.SyscallConn()
 	if err != nil {
 		return err
@@ -93,10 +139,12 @@ func copyAll(src *os.File, write func([]byte) error) error {
 	var n int
 	var readErr error
 	read := func(fd uintptr) bool {
+		moving.Store(true)
 		buf = buffers.Get().(*[bufferSize]byte)
 		n, readErr = ignoringEINTR(func() (int, error) { return unix.Read(int(fd), buf[:]) })
 		if errors.Is(readErr, unix.EAGAIN) {
 			buffers.Put(buf)
+			moving.Store(false)
 			return false
 		}
 		return true

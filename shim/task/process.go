@@ -172,6 +172,10 @@ func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty,
 	return &emptypb.Empty{}, nil
 }
 
+// settleTime bounds how long the answer to Wait is held back for a client that is slow to read the output: ctr and nerdctl close
+// their ends of the FIFOs when the answer comes, read or not.
+const settleTime = time.Second
+
 // Wait returns when the process has ended, at once if it has already.
 func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitResponse, error) {
 	t, p, err := s.find(r.ID, r.ExecID)
@@ -181,6 +185,11 @@ func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitRespon
 	exit, err := t.container.Wait(ctx, p.exec)
 	if err != nil {
 		return nil, err
+	}
+	if o := p.io.Load(); o != nil {
+		ctx, cancel := context.WithTimeout(ctx, settleTime)
+		defer cancel()
+		o.Settle(ctx)
 	}
 	return &api.WaitResponse{ExitStatus: uint32(exit.Status), ExitedAt: timestamppb.New(exit.At)}, nil
 }

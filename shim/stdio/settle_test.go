@@ -1,0 +1,62 @@
+package stdio
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestSettle: the end of a process is told only when a slow client has read its output, or when time is up.
+func TestSettle(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "out")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := Open(t.Context(), Config{Stdout: fifo, UID: os.Geteuid(), GID: os.Getegid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	client, err := os.OpenFile(fifo, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	const size = 60_000
+	if _, err := o.ContainerEnds()[1].Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	o.CloseContainerEnds()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	o.Settle(ctx) // no time: returns at once
+	var got atomic.Int64
+	go func() {
+		buf := make([]byte, 7000)
+		for {
+			time.Sleep(5 * time.Millisecond) // a slow client
+			n, err := client.Read(buf)
+			got.Add(int64(n))
+			if err == io.EOF {
+				return
+			}
+		}
+	}()
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	o.Settle(ctx)
+	for range 100 { // the bytes left the FIFO; the client counts them right after
+		if got.Load() == size {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("settled when the client had read %d of %d bytes", got.Load(), size)
+}
