@@ -29,7 +29,8 @@ func TestSettle(t *testing.T) {
 	}
 	defer client.Close()
 	const size = 60_000
-	if _, err := o.ContainerEnds()[1].Write(make([]byte, size)); err != nil {
+	_, out, _ := o.ContainerEnds()
+	if _, err := out.Write(make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
 	o.CloseContainerEnds()
