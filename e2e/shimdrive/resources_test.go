@@ -17,6 +17,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/gosuda/gosudacon/e2e/containerdtest"
 )
 
 func TestUpdateAndStats(t *testing.T) {
@@ -136,6 +138,13 @@ func TestRootfsMounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	base := filepath.Join(filepath.Dir(filepath.Dir(lower[0])), "base", "fs") // beside the others, as a snapshotter has it
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := containerdtest.WriteRootfs(base); err != nil {
+		t.Fatal(err)
+	}
 	up := func(name string) string {
 		path := filepath.Join(dir, "up", name)
 		if err := os.MkdirAll(path, 0o755); err != nil {
@@ -151,7 +160,7 @@ func TestRootfsMounts(t *testing.T) {
 		"bind":                {Type: "bind", Source: s.rootfs, Options: []string{"rbind", "rw"}},
 		"read-only bind":      {Type: "bind", Source: s.rootfs, Options: []string{"rbind", "ro"}},
 		"overlay":             overlay("one", s.rootfs),
-		"overlay of 91":       overlay("many", append(lower, s.rootfs)...),
+		"overlay of 91":       overlay("many", append(lower, base)...),
 		"read-only overlay":   {Type: "overlay", Source: "overlay", Options: []string{"lowerdir=" + lower[0] + ":" + s.rootfs}},
 		"overlay, index off":  {Type: "overlay", Source: "overlay", Options: append(overlay("index", s.rootfs).Options, "index=off")},
 		"overlay, metacopy":   {Type: "overlay", Source: "overlay", Options: append(overlay("meta", s.rootfs).Options, "metacopy=off")},
