@@ -1,0 +1,213 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Namespaces is a set of CLONE_NEW* flags.
+type Namespaces uint64
+
+// The namespaces, with the kernel's flag values (linux/sched.h).
+const (
+	NewTime   Namespaces = 0x00000080
+	NewMount  Namespaces = 0x00020000
+	NewCgroup Namespaces = 0x02000000
+	NewUTS    Namespaces = 0x04000000
+	NewIPC    Namespaces = 0x08000000
+	NewUser   Namespaces = 0x10000000
+	NewPID    Namespaces = 0x20000000
+	NewNet    Namespaces = 0x40000000
+)
+
+var namespaceNames = []struct {
+	Flag Namespaces
+	Name string // as in config.json
+	File string // in /proc/PID/ns
+}{
+	{NewUser, "user", "user"}, {NewPID, "pid", "pid"}, {NewNet, "network", "net"}, {NewIPC, "ipc", "ipc"},
+	{NewUTS, "uts", "uts"}, {NewMount, "mount", "mnt"}, {NewCgroup, "cgroup", "cgroup"}, {NewTime, "time", "time"},
+}
+
+// ProcFile returns the name under /proc/PID/ns of a single namespace.
+func (n Namespaces) ProcFile() string {
+	for _, k := range namespaceNames {
+		if k.Flag == n {
+			return k.File
+		}
+	}
+	return ""
+}
+
+func (n Namespaces) String() string {
+	var names []string
+	for _, k := range namespaceNames {
+		if n&k.Flag != 0 {
+			names = append(names, k.Name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// Clone makes the child.
+type Clone struct {
+	atFork
+	New Namespaces
+	// PidNS is the path of the pid namespace the child is born in; "" for a new one or the caller's.
+	PidNS string
+	// JoinPid: the child is born in the pid namespace of the container's init (an exec).
+	JoinPid bool
+}
+
+func (c Clone) String() string {
+	s := "clone"
+	if c.New != 0 {
+		s += " into new namespaces: " + c.New.String()
+	}
+	if c.PidNS != "" {
+		s += ", born in the pid namespace " + c.PidNS
+	}
+	if c.JoinPid {
+		s += ", born in the container's pid namespace"
+	}
+	return s
+}
+
+// Detach is what every child does first: nothing of the runtime's process may reach the container.
+type Detach struct{ inChild }
+
+func (Detach) String() string {
+	return "become undumpable, reset signals, timer slack and affinity, keep only the wanted file descriptors, new session"
+}
+
+// EnterCgroup moves the child into the container's cgroup; on cgroup v2 it was born there.
+type EnterCgroup struct{ inChild }
+
+func (EnterCgroup) String() string { return "enter the cgroup" }
+
+// ScoreAdj sets oom_score_adj.
+type ScoreAdj struct {
+	Value int
+	// Gate: the caller writes it, because the child is born without a mapped id.
+	Gate bool
+	// Best: nobody asked for the value; a kernel that refuses it is not an error.
+	Best bool
+}
+
+// Where is the child, unless it may not.
+func (s ScoreAdj) Where() Where {
+	if s.Gate {
+		return AtGate
+	}
+	return InChild
+}
+
+func (s ScoreAdj) String() string { return fmt.Sprintf("set oom_score_adj to %d", s.Value) }
+
+// Join enters an existing namespace by path.
+type Join struct {
+	inChild
+	Type Namespaces
+	Path string
+}
+
+func (j Join) String() string { return fmt.Sprintf("join the %s namespace %s", j.Type, j.Path) }
+
+// JoinContainer enters the namespaces of the container's init (an exec).
+type JoinContainer struct {
+	inChild
+	Types Namespaces
+}
+
+func (j JoinContainer) String() string { return "join the container's namespaces: " + j.Types.String() }
+
+// Unshare makes new namespaces in the child, those that could not be made at the clone.
+type Unshare struct {
+	inChild
+	New Namespaces
+}
+
+func (u Unshare) String() string { return "unshare: " + u.New.String() }
+
+// Refork makes the child again, as the first process of a new pid namespace that belongs to a joined user namespace.
+type Refork struct {
+	inChild
+}
+
+func (Refork) String() string { return "clone again, as pid 1 of the new pid namespace" }
+
+// IDMap is one line of uid_map or gid_map.
+type IDMap struct{ Container, Host, Size uint32 }
+
+// MapIDs writes the maps of a new user namespace, then becomes root in it.
+type MapIDs struct {
+	atGate
+	UID, GID []IDMap
+}
+
+func (m MapIDs) String() string {
+	f := func(maps []IDMap) string {
+		var s []string
+		for _, e := range maps {
+			s = append(s, fmt.Sprintf("%d:%d:%d", e.Container, e.Host, e.Size))
+		}
+		return strings.Join(s, ",")
+	}
+	return fmt.Sprintf("map ids: uid %s gid %s", f(m.UID), f(m.GID))
+}
+
+// BecomeRoot takes uid and gid 0 of a joined or mapped user namespace.
+type BecomeRoot struct{ inChild }
+
+func (BecomeRoot) String() string { return "become uid 0 and gid 0 of the user namespace" }
+
+// LoopbackUp brings up lo in a new network namespace.
+type LoopbackUp struct{ inChild }
+
+func (LoopbackUp) String() string { return "bring up lo" }
+
+// Hostname sets the host name (or the domain name) of the new UTS namespace.
+type Hostname struct {
+	inChild
+	Name   string
+	Domain bool
+}
+
+func (h Hostname) String() string {
+	if h.Domain {
+		return fmt.Sprintf("set the domain name %q", h.Name)
+	}
+	return fmt.Sprintf("set the host name %q", h.Name)
+}
+
+// Keyring joins a new session keyring.
+type Keyring struct {
+	inChild
+	Name string
+}
+
+func (k Keyring) String() string { return "join a new session keyring " + k.Name }
+
+// Sysctl writes one kernel parameter.
+type Sysctl struct {
+	inChild
+	Key, Value string
+}
+
+func (s Sysctl) String() string { return fmt.Sprintf("write %q to /proc/sys/%s", s.Value, s.Path()) }
+
+// Path is the file below /proc/sys: the dots of the key become slashes, its slashes dots (sysctl(8)).
+func (s Sysctl) Path() string {
+	if i := strings.IndexAny(s.Key, "./"); i >= 0 && s.Key[i] == '/' {
+		return s.Key
+	}
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, s.Key)
+}
