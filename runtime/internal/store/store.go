@@ -70,14 +70,20 @@ func Make(root, id string) (Dir, error) {
 	if err := CheckID(id); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(root, 0o711); err != nil {
-		return "", fmt.Errorf("make state root: %w", err)
-	}
 	d := filepath.Join(root, id)
-	if err := os.Mkdir(d, 0o700); err != nil {
-		return "", fmt.Errorf("make state directory: %w", err)
+	for {
+		if err := os.MkdirAll(root, 0o711); err != nil {
+			return "", fmt.Errorf("make state root: %w", err)
+		}
+		err := os.Mkdir(d, 0o700)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // another container's Remove has just taken the empty root away
+		}
+		if err != nil {
+			return "", fmt.Errorf("make state directory: %w", err)
+		}
+		return Dir(d), nil
 	}
-	return Dir(d), nil
 }
 
 // Find returns the directory of a container, whether it exists or not.
@@ -117,8 +123,14 @@ func (d Dir) Read() (*Record, error) {
 	return &r, nil
 }
 
-// Remove removes the directory and what we put into it.
-func (d Dir) Remove() error { return os.RemoveAll(string(d)) }
+// Remove removes the directory and what we put into it, and the root that Make made, if nothing else is in it.
+func (d Dir) Remove() error {
+	if err := os.RemoveAll(string(d)); err != nil {
+		return err
+	}
+	os.Remove(filepath.Dir(string(d))) // fails while there are other containers
+	return nil
+}
 
 // Gate is the two FIFOs through which init is started: the child's ends and ours.
 type Gate struct {
