@@ -152,15 +152,6 @@ func describe(e events.Event) string {
 	return strings.TrimPrefix(e.Topic, "/tasks/") + " " + container
 }
 
-// waitFor waits until an event was published.
-func (s *shim) waitFor(event string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for !slices.Contains(s.seen, event) {
-		s.changed.Wait()
-	}
-}
-
 // events returns what was published of a container.
 func (s *shim) events(id string) []string {
 	s.mu.Lock()

@@ -143,7 +143,7 @@ func rlimits(p *specs.Process) ([]Rlimit, error) {
 }
 
 func (c *compiler) credentials(p *specs.Process) Credentials {
-	cred := Credentials{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, SetGroups: true,
+	cred := Credentials{UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids,
 		LastCap: c.facts.LastCap, Dir: path.Clean(p.Cwd), Umask: 0o022}
 	if p.User.Umask != nil {
 		cred.Umask = *p.User.Umask

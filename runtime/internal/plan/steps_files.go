@@ -132,9 +132,8 @@ func (b Bind) String() string {
 
 // MountIDMap is the id mapping of an idmapped mount.
 type MountIDMap struct {
-	UID, GID []IDMap
-	// Container: the maps are those of the container's user namespace.
-	Recursive bool
+	UID, GID  []IDMap
+	Recursive bool // every mount of the tree (ridmap)
 }
 
 // FSParam is one parameter of a new file system; without a value it is a flag.

@@ -28,13 +28,12 @@ type Caps struct{ Bounding, Effective, Permitted, Inheritable, Ambient uint64 }
 // Credentials takes the user, group and capability sets of the process and its working directory.
 type Credentials struct {
 	inChild
-	UID, GID  uint32
-	Groups    []uint32
-	SetGroups bool // false where setgroups is denied
-	Caps      Caps
-	LastCap   int // highest capability of this kernel
-	Dir       string
-	Umask     uint32
+	UID, GID uint32
+	Groups   []uint32
+	Caps     Caps
+	LastCap  int // highest capability of this kernel
+	Dir      string
+	Umask    uint32
 }
 
 func (c Credentials) String() string {
