@@ -45,7 +45,7 @@ var lastID atomic.Int64
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-func newID() string { return fmt.Sprintf("%s%d-%d", testkit.Prefix, os.Getpid(), lastID.Add(1)) }
+func newID() string { return fmt.Sprintf("%s%d", testkit.Prefix, lastID.Add(1)) }
 
 func newEngine(t testing.TB) (*engine.Engine, *events) {
 	t.Helper()

@@ -93,18 +93,19 @@ func descriptors() []string {
 
 func mounts() []string {
 	b, _ := os.ReadFile("/proc/self/mountinfo")
+	own := filepath.Join(os.TempDir(), "Test") // where T.TempDir makes its directories
 	var out []string
 	for line := range strings.Lines(string(b)) {
 		// Those of the tests' own directories: others may be at work on the machine.
-		if f := strings.Fields(line); len(f) > 4 && (strings.Contains(f[4], "/Test") || strings.Contains(f[4], Prefix)) {
+		if f := strings.Fields(line); len(f) > 4 && (strings.HasPrefix(f[4], own) || strings.Contains(f[4], Prefix)) {
 			out = append(out, f[0]+" "+f[4])
 		}
 	}
 	return out
 }
 
-// Prefix is how the tests' cgroups begin, so that those of others on the machine do not matter.
-const Prefix = "gosuda-test-"
+// Prefix is how the cgroups of this test process begin, so that those of others on the machine do not matter.
+var Prefix = fmt.Sprintf("gosuda-test-%d-", os.Getpid())
 
 func cgroups() []string {
 	var out []string
