@@ -25,9 +25,14 @@ func relative(p string) string {
 }
 
 // openat2 opens rel below dir.
+//
+// A walk over ".." that must not leave the root ends with EAGAIN when a mount or a rename anywhere on the machine happened
+// meanwhile (openat2(2)): then it is done again, until it succeeds or the caller gives up and kills the child.
 func (a *asm) openat2(dir rawchild.Arg, rel string, flags, resolve, mode uint64) ins {
 	how := a.words(flags, mode, resolve)
-	return a.call(unix.SYS_OPENAT2, dir, a.str(rel), how, imm(24))
+	again := a.label()
+	a.bind(again)
+	return a.call(unix.SYS_OPENAT2, dir, a.str(rel), how, imm(24)).on(again, unix.EAGAIN)
 }
 
 // openRoot opens a path of the container.
