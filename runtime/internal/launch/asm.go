@@ -2,6 +2,8 @@ package launch
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +36,8 @@ type asm struct {
 	step    int32
 	labels  []int32 // by label: the instruction, -1 while unbound
 	strings map[string]rawchild.Arg
+	err     error // the first string that is none for the kernel, in errStep
+	errStep int
 }
 
 // A usual program, so that it need not grow: a container like containerd's default one has 500 instructions and 8 KiB of data.
@@ -66,10 +70,14 @@ func (a *asm) bytes(b []byte) rawchild.Arg {
 	return rawchild.Arg{Kind: rawchild.Data, Word: uint64(at)}
 }
 
-// str puts a NUL-terminated string into the data, once.
+// str puts a NUL-terminated string into the data, once. One with a NUL in it would be a shorter one to the kernel than to
+// those who checked it.
 func (a *asm) str(s string) rawchild.Arg {
 	if arg, ok := a.strings[s]; ok {
 		return arg
+	}
+	if a.err == nil && strings.IndexByte(s, 0) >= 0 {
+		a.err, a.errStep = fmt.Errorf("%.64q contains a NUL byte", s), int(a.step)
 	}
 	arg := a.bytes(append([]byte(s), 0))
 	a.strings[s] = arg

@@ -101,6 +101,9 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	}
 	defer pipes.close()
 	l := lower(p, prep, &stdio.r, pipes.report, pipes.control)
+	if l.err != nil {
+		return nil, NewStepError(p, l.errStep, l.err)
+	}
 	prog := l.finish()
 	var times *traceBuffer
 	if r.Trace {
