@@ -114,7 +114,7 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.Device:
 		l.device(a)
 	case plan.BindDevice:
-		l.ensureFile(t0, a.Path)
+		l.ensureNode(t0, a.Path)
 		l.moveMount(imm(l.prep.step[i]), t0.arg())
 	case plan.Symlink:
 		l.symlink(a)

@@ -118,6 +118,24 @@ func (l *lowering) parent(p string) string {
 	return path.Base(p)
 }
 
+// ensureNode opens the file p, which a device shall cover, and makes it when it is missing. An image whose file is a symbolic
+// link, or lies on a proc file system, gets an error: the device is not to appear elsewhere.
+func (l *lowering) ensureNode(dst reg, p string) {
+	const real = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS
+	name := path.Base(p)
+	done, missing := l.label(), l.label()
+	l.ensureDir(dst, path.Dir(p))
+	l.notOnProc(dst.arg())
+	l.openat2(dst.arg(), name, opath, real, 0).to(t2).on(missing, unix.ENOENT)
+	l.jump(done)
+	l.bind(missing)
+	l.openat2(dst.arg(), name, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, real, 0o644).to(t2)
+	l.call(unix.SYS_CLOSE, t2.arg())
+	l.openat2(dst.arg(), name, opath, real, 0).to(t2)
+	l.bind(done)
+	l.set(dst, t2.arg())
+}
+
 func (l *lowering) device(d plan.Device) {
 	typ := map[byte]uint32{'c': unix.S_IFCHR, 'b': unix.S_IFBLK, 'p': unix.S_IFIFO}[d.Type]
 	name := l.parent(d.Path)
@@ -166,7 +184,7 @@ func (l *lowering) console(c plan.Console) {
 	}
 	if c.Node {
 		// The node is mounted from the terminal's own descriptor: no path of the container names it (CVE-2025-52565).
-		l.ensureFile(reg(12), "/dev/console")
+		l.ensureNode(reg(12), "/dev/console")
 		l.cloneTree(reg(13), peer.arg(), 0)
 		l.moveMount(reg(13).arg(), reg(12).arg())
 	}

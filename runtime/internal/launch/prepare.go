@@ -78,6 +78,7 @@ func (p *prepared) one(i int, a plan.Action) error {
 			return err
 		}
 		p.take(i, fd)
+		return isDevice(fd, a)
 	case plan.MaskPath:
 		if p.empty >= 0 {
 			return nil
@@ -170,6 +171,19 @@ func isDirectory(fd int) (bool, error) {
 		return false, fmt.Errorf("fstat: %w", err)
 	}
 	return st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+}
+
+// isDevice makes sure that a node of the host is the device that config.json names by its numbers.
+func isDevice(fd int, d plan.BindDevice) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("fstat: %w", err)
+	}
+	typ := map[byte]uint32{'c': unix.S_IFCHR, 'b': unix.S_IFBLK}[d.Type]
+	if st.Mode&unix.S_IFMT != typ || uint64(st.Rdev) != unix.Mkdev(d.Major, d.Minor) {
+		return fmt.Errorf("the host's %s is not the device %c %d:%d: %w", d.Path, d.Type, d.Major, d.Minor, unix.ENODEV)
+	}
+	return nil
 }
 
 // emptyDir returns a detached, empty, read-only tmpfs.

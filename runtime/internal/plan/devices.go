@@ -90,7 +90,7 @@ func (c *compiler) devices() error {
 			continue
 		}
 		if c.inUserNS() && d.Type != 'p' {
-			s.Do = BindDevice{Path: d.Path}
+			s.Do = BindDevice{Path: d.Path, Type: d.Type, Major: d.Major, Minor: d.Minor}
 		}
 		c.plan.Steps = append(c.plan.Steps, s)
 	}

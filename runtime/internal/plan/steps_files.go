@@ -188,10 +188,12 @@ func (d Device) String() string {
 	return fmt.Sprintf("make the device %s %c %d:%d mode %04o owner %d:%d", d.Path, d.Type, d.Major, d.Minor, d.Mode, d.UID, d.GID)
 }
 
-// BindDevice binds a device node of the host.
+// BindDevice binds a device node of the host, which must be that device.
 type BindDevice struct {
 	inChild
-	Path string
+	Path         string
+	Type         byte // 'c' or 'b'
+	Major, Minor uint32
 }
 
 func (d BindDevice) String() string { return "bind the host's device " + d.Path }
