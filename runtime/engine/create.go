@@ -93,7 +93,8 @@ func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
 	}
 	made.add(c.dir.Remove)
 	c.record = &store.Record{OCIVersion: specs.Version, ID: c.id, Bundle: c.bundle, Created: time.Now(),
-		Status: lifecycle.Creating.String(), CgroupPaths: cg.Paths(), SystemdUnit: cg.Unit(), Annotations: c.spec.Annotations}
+		Status: lifecycle.Creating.String(), CgroupPaths: cg.Paths(), SystemdUnit: cg.Unit(), Keyring: c.facts.Keyring,
+		Annotations: c.spec.Annotations}
 	if len(r.Rootfs) > 0 {
 		c.record.Rootfs = filepath.Join(c.bundle, "rootfs")
 	}
@@ -167,7 +168,12 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
 	}
 	c.facts = e.facts(cg)
-	p, err = plan.Compile(c.spec, r.Bundle, c.facts, plan.Options{ID: r.ID, RootPath: c.root, NoNewKeyring: r.NoNewKeyring})
+	if !r.NoNewKeyring {
+		if c.facts.Keyring, err = keyringName(r.ID); err != nil {
+			return nil, nil, err
+		}
+	}
+	p, err = plan.Compile(c.spec, r.Bundle, c.facts, plan.Options{ID: r.ID, RootPath: c.root})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -181,6 +187,16 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		}
 	}
 	return cg, p, nil
+}
+
+// keyringName returns the name of a container's session keyring. Containers that run as the same user could join each
+// other's by their names: a part of it is for those only who read the container's record.
+func keyringName(id string) (string, error) {
+	var secret [8]byte
+	if _, err := unix.Getrandom(secret[:], 0); err != nil {
+		return "", fmt.Errorf("name the session keyring: getrandom: %w", err)
+	}
+	return fmt.Sprintf("_ses.%s.%x", id, secret), nil
 }
 
 func (c *Container) mountRootfs(mounts []RootfsMount) error {

@@ -517,5 +517,13 @@ func TestMain(m *testing.M) {
 	if state := os.Getenv("ENGINE_CHILD"); state != "" {
 		abandon(state)
 	}
-	os.Exit(m.Run())
+	if os.Args[0] == attackPath {
+		attacker(os.Args[1:])
+	}
+	haveHostKey()
+	code := m.Run()
+	if attackDir != "" {
+		os.RemoveAll(attackDir)
+	}
+	os.Exit(code)
 }

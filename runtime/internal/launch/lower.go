@@ -249,9 +249,9 @@ func (l *lowering) loopback() {
 }
 
 func (l *lowering) keyring(a plan.Keyring) {
-	// Possessor: all but setattr; user: view, read, search, link. Without search, processes of a user namespace could
-	// not use the keyring (runc does the same).
-	const perm = 0x3f1b0000
+	// Possessor: all but setattr. User: search, which is what joining by name takes; not view, which would show the name,
+	// nor link, by which any process of that user could take possession.
+	const perm = 0x3f080000
 	done := l.label()
 	l.call(unix.SYS_KEYCTL, imm(unix.KEYCTL_JOIN_SESSION_KEYRING), l.str(a.Name)).to(t0).on(done, unix.ENOSYS)
 	l.call(unix.SYS_KEYCTL, imm(unix.KEYCTL_SETPERM), t0.arg(), imm(perm)).tolerate(unix.EACCES)

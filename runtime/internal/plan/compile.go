@@ -138,10 +138,15 @@ func (c *compiler) enter() error {
 	if c.spec.Domainname != "" {
 		c.add("domainname", Hostname{Name: c.spec.Domainname, Domain: true})
 	}
-	if !c.opts.NoNewKeyring {
-		c.add("", Keyring{Name: "_ses." + c.opts.ID})
-	}
+	c.keyring()
 	return c.sysctls()
+}
+
+// keyring plans the session keyring: without it the process would have the caller's, and all keys in there.
+func (c *compiler) keyring() {
+	if c.facts.Keyring != "" {
+		c.add("", Keyring{Name: c.facts.Keyring})
+	}
 }
 
 // scoreAdj plans oom_score_adj. Nobody may inherit the shim's own: without a value in the spec it is 0, as far as the kernel lets us.

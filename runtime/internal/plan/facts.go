@@ -15,7 +15,10 @@ type Facts struct {
 	Capabilities uint64
 	LastCap      int
 	// Home is the home directory of process.user in the container's /etc/passwd, "/" when it has none.
-	Home     string
+	Home string
+	// Keyring is the name of the container's session keyring; "" leaves its processes the caller's. Who knows it can join: it
+	// must not be guessed.
+	Keyring  string
 	AppArmor bool
 	SELinux  bool
 	// CompileSeccomp compiles a profile; the caller may cache.
@@ -31,9 +34,8 @@ type Hierarchy struct {
 
 // Options are what the caller of create decides beside config.json.
 type Options struct {
-	ID           string
-	RootPath     string // absolute path of the root file system
-	NoNewKeyring bool
+	ID       string
+	RootPath string // absolute path of the root file system
 }
 
 // Error is a config.json that cannot be honoured; Path names the property.

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 const everyCapability = 1<<41 - 1
 
 func facts(v2 bool) *plan.Facts {
-	f := &plan.Facts{CgroupV2: v2, Capabilities: everyCapability, LastCap: 40,
+	f := &plan.Facts{CgroupV2: v2, Capabilities: everyCapability, LastCap: 40, Keyring: "_ses.x.secret",
 		CompileSeccomp: func(p *specs.LinuxSeccomp) (*seccomp.Filter, error) {
 			return seccomp.Compile(p, seccomp.Options{Arch: seccomp.AMD64, SupportedFlags: 0x3f})
 		}}

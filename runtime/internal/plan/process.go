@@ -49,6 +49,7 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 		c.newNS |= NewUser
 		c.add("linux.namespaces", BecomeRoot{})
 	}
+	c.keyring()
 	if p.Terminal {
 		console := Console{UID: p.User.UID}
 		if s := p.ConsoleSize; s != nil {

@@ -180,13 +180,13 @@ func (h Hostname) String() string {
 	return fmt.Sprintf("set the host name %q", h.Name)
 }
 
-// Keyring joins a new session keyring.
+// Keyring joins the container's session keyring, which the first to join makes.
 type Keyring struct {
 	inChild
 	Name string
 }
 
-func (k Keyring) String() string { return "join a new session keyring " + k.Name }
+func (Keyring) String() string { return "join the container's session keyring" } // its name is a secret
 
 // Sysctl writes one kernel parameter.
 type Sysctl struct {

@@ -34,6 +34,8 @@ type Record struct {
 	StartTime   uint64            `json:"pid_start_time,omitempty"` // clock ticks since boot, /proc/PID/stat field 22
 	CgroupPaths map[string]string `json:"cgroup_paths,omitempty"`
 	SystemdUnit string            `json:"systemd_unit,omitempty"`
+	// Keyring is the name of the session keyring.
+	Keyring string `json:"keyring,omitempty"`
 	// Rootfs is the mount point that we mounted on.
 	Rootfs      string            `json:"rootfs,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
