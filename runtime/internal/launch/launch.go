@@ -31,6 +31,10 @@ type Resources struct {
 	EnterCgroup func(pid int) error
 	// StartGate and Verdict are the child's ends of the FIFOs of a container's init.
 	StartGate, Verdict int
+	// Detached: init must not end with its caller once Born has returned; see store.Dir.MakeDetachedGate.
+	Detached bool
+	// Preserve is how many descriptors from 3 on the process inherits.
+	Preserve int
 	// ContainerPidfd is the container's init (an exec).
 	ContainerPidfd int
 	// OwnPidNS is the caller's own pid namespace.
@@ -329,6 +333,11 @@ func (f *flight) ready(rep *rawchild.Report) (done bool, err error) {
 		}
 	}
 	if a.Stop {
+		if f.r.Detached {
+			if err := f.answer(); err != nil {
+				return false, err
+			}
+		}
 		return true, f.stop()
 	}
 	f.released = true

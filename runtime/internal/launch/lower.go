@@ -192,11 +192,11 @@ func (l *lowering) detach() {
 	l.call(unix.SYS_SETSID)
 }
 
-// closeAllBut closes every descriptor above 2 that is not in keep.
+// closeAllBut closes every descriptor above those that the process inherits and that is not in keep.
 func (l *lowering) closeAllBut(keep []int) {
-	keep = slices.DeleteFunc(slices.Clone(keep), func(fd int) bool { return fd < 3 })
+	from := 3 + l.io.Preserve
+	keep = slices.DeleteFunc(slices.Clone(keep), func(fd int) bool { return fd < from })
 	slices.Sort(keep)
-	from := 3
 	for _, fd := range slices.Compact(keep) {
 		if fd > from {
 			l.call(unix.SYS_CLOSE_RANGE, imm(from), imm(fd-1), imm(0))

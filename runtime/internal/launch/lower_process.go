@@ -110,7 +110,11 @@ func (l *lowering) ready(r plan.Ready) {
 		l.gate(gateReady)
 		return
 	}
-	l.message(gateReady)
+	if l.io.Detached {
+		l.gate(gateReady) // a caller that dies before it has recorded the process takes it along
+	} else {
+		l.message(gateReady)
+	}
 	l.call(unix.SYS_CLOSE, imm(l.report))
 	l.call(unix.SYS_CLOSE, imm(l.control))
 	l.set(regReport, imm(l.io.Verdict))

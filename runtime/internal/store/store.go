@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,6 +41,20 @@ type Record struct {
 	Rootfs      string            `json:"rootfs,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Exit        *Exit             `json:"exit,omitempty"`
+	// Detached is set for a container that no process owns, with what others need to know of its config.
+	Detached *Detached `json:"detached,omitempty"`
+}
+
+// Detached is what start, exec and delete need to know of a config that may be gone by then.
+type Detached struct {
+	Config string `json:"config"` // absolute path of its config.json
+	Root   string `json:"root"`   // absolute path of the root file system
+	// NoProcess: there is nothing to start.
+	NoProcess bool `json:"no_process,omitempty"`
+	// SharedPID: init's end does not end the others of its pid namespace.
+	SharedPID bool         `json:"shared_pid,omitempty"`
+	Poststart []specs.Hook `json:"poststart,omitempty"`
+	Poststop  []specs.Hook `json:"poststop,omitempty"`
 }
 
 // Exit is a recorded exit status.
@@ -207,18 +222,31 @@ func (g *Gate) Close() {
 
 // StartTime reads when a process started, in clock ticks since boot; with the pid it names a process for good.
 func StartTime(pid int) (uint64, error) {
+	_, start, err := readStat(pid)
+	return start, err
+}
+
+// Alive reports whether a process that was recorded lives: the pid is taken by the same process, and it is no zombie.
+func Alive(pid int, startTime uint64) bool {
+	state, start, err := readStat(pid)
+	return err == nil && start == startTime && state != 'Z' && state != 'X'
+}
+
+// readStat returns a process's state, as in "R", and its start time.
+func readStat(pid int) (state byte, start uint64, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// The second field, the name in parentheses, may contain anything.
 	i := strings.LastIndexByte(string(data), ')')
 	field := strings.Fields(string(data[i+1:]))
 	const startTime = 22 - 3 // field 22; the first after the name is 3
 	if i < 0 || len(field) <= startTime {
-		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, data)
+		return 0, 0, fmt.Errorf("/proc/%d/stat: %q", pid, data)
 	}
-	return strconv.ParseUint(field[startTime], 10, 64)
+	start, err = strconv.ParseUint(field[startTime], 10, 64)
+	return field[0][0], start, err
 }
 
 // StartError is a failed execution of process.args.
@@ -228,6 +256,7 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string { return e.Errno.Error() }
+func (e *StartError) Unwrap() error { return e.Errno }
 
 // Open lets init go past its gate: the byte permits, SIGCONT, sent by signal, wakes. It returns when init has executed its
 // program or failed to (a *StartError), or has died.

@@ -3,8 +3,10 @@ package store_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,5 +95,114 @@ func TestGate(t *testing.T) {
 				t.Errorf("signal %d", signaled)
 			}
 		})
+	}
+}
+
+// TestDetachedGate: the child waits on after its creator has gone, tells who opens the gate by name what became of it, and
+// the FIFO itself says whether somebody waits.
+func TestDetachedGate(t *testing.T) {
+	d, err := store.Make(t.TempDir(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := d.MakeDetachedGate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if waiting, err := d.Waiting(); !waiting || err != nil {
+		t.Errorf("nobody waits: %v", err)
+	}
+	go func() {
+		var b [1]byte
+		if n, err := unix.Read(g.StartRead, b[:]); n != 1 || err != nil {
+			t.Errorf("read the gate: %d, %v", n, err)
+		}
+		unix.Write(g.VerdictWrite, []byte{1, 0, 0, 0, 4, 0, 0, 0, byte(unix.EACCES), 0, 0, 0})
+		g.CloseChildEnds()
+	}()
+	other, err := d.OpenGate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	err = other.Open(func(unix.Signal) error { return nil })
+	if failed := (*store.StartError)(nil); !errors.As(err, &failed) || failed.Errno != unix.EACCES || failed.Step != 4 {
+		t.Errorf("verdict: %v", err)
+	}
+	if waiting, err := d.Waiting(); waiting || err != nil {
+		t.Errorf("somebody waits: %v", err)
+	}
+	if _, err := d.OpenGate(); !errors.Is(err, store.ErrPassed) {
+		t.Errorf("open after the child has passed: %v", err)
+	}
+}
+
+// TestLock: one holder at a time, and none of a directory that was removed or replaced during the wait.
+func TestLock(t *testing.T) {
+	root := t.TempDir()
+	d, err := store.Make(root, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Busy() {
+		t.Error("busy before anybody locked")
+	}
+	l, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !d.Busy() {
+		t.Error("not busy while locked")
+	}
+	got := make(chan error)
+	go func() {
+		l, err := d.Lock()
+		if err == nil {
+			l.Unlock()
+		}
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		t.Fatalf("a second lock: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := os.Rename(string(d), string(d)+"-old"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Make(root, "x"); err != nil {
+		t.Fatal(err)
+	}
+	l.Unlock()
+	if err := <-got; !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("lock of a replaced directory: %v", err)
+	}
+	if _, err := store.Dir(root + "/none").Lock(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("lock of nothing: %v", err)
+	}
+}
+
+func TestAlive(t *testing.T) {
+	start, err := store.StartTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !store.Alive(os.Getpid(), start) || store.Alive(os.Getpid(), start+1) || store.Alive(1<<30, start) {
+		t.Error("we, another process of our pid, or nobody")
+	}
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	if start, err = store.StartTime(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if store.Alive(cmd.Process.Pid, start) {
+		t.Error("a zombie is alive")
 	}
 }
