@@ -37,13 +37,19 @@ type CreateRequest struct {
 	ID string
 	// Bundle is the absolute path of the directory with config.json.
 	Bundle string
+	// Config is the absolute path of the config; "" for config.json in the bundle.
+	Config string
+	// Edit, when set, may look at the config and change it before anything is done with it. Its error is Create's.
+	Edit func(*specs.Spec) error
 	// Rootfs is mounted, in order, onto Bundle/rootfs before the launch and unmounted by Delete. Empty: the spec's root.path is
 	// used as it is.
 	Rootfs []RootfsMount
 	// Stdio is ignored when process.terminal is set: Container.TakeConsole then returns the terminal's master.
 	Stdio Stdio
-	// Terminal is what the caller is prepared for; it must be the same as process.terminal.
-	Terminal      bool
+	// Terminal is what the caller is prepared for; it must be the same as process.terminal. CreateDetached takes no notice of it.
+	Terminal bool
+	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.
+	Preserve      int
 	NoPivotRoot   bool // refused: see Create
 	NoNewKeyring  bool // do not join a new session keyring
 	SystemdCgroup bool // linux.cgroupsPath is slice:prefix:name and systemd makes the cgroup; also chosen by that syntax alone

@@ -43,23 +43,30 @@ func Cleanup(ctx context.Context, root, id, bundle string) (CleanupResult, error
 	if rec.Exit != nil {
 		res.Exit.Status, res.Exit.At = rec.Exit.Status, rec.Exit.At
 	}
-	errs := []error{killRecorded(ctx, rec.Pid, rec.StartTime)}
-	if len(rec.CgroupPaths) > 0 || rec.SystemdUnit != "" {
-		errs = append(errs, removeCgroup(ctx, rec))
+	err = removeRecorded(ctx, rec, cgroup.Probe)
+	if rec.Rootfs == "" && bundle != "" {
+		err = errors.Join(err, rootfs.Unmount(filepath.Join(bundle, "rootfs")))
 	}
-	if rec.Rootfs != "" {
-		errs = append(errs, rootfs.Unmount(rec.Rootfs))
-	} else if bundle != "" {
-		errs = append(errs, rootfs.Unmount(filepath.Join(bundle, "rootfs")))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return res, fmt.Errorf("clean up container %s: %w", id, err) // the record stays, for another try
 	}
 	return res, dir.Remove()
 }
 
-func removeCgroup(ctx context.Context, rec *store.Record) error {
-	h, err := cgroup.Probe()
+// removeRecorded ends and removes what a record names.
+func removeRecorded(ctx context.Context, rec *store.Record, host func() (*cgroup.Host, error)) error {
+	errs := []error{killRecorded(ctx, rec.Pid, rec.StartTime)}
+	if len(rec.CgroupPaths) > 0 || rec.SystemdUnit != "" {
+		errs = append(errs, removeCgroup(ctx, rec, host))
+	}
+	if rec.Rootfs != "" {
+		errs = append(errs, rootfs.Unmount(rec.Rootfs))
+	}
+	return errors.Join(errs...)
+}
+
+func removeCgroup(ctx context.Context, rec *store.Record, host func() (*cgroup.Host, error)) error {
+	h, err := host()
 	if err != nil {
 		return err
 	}

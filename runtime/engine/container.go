@@ -36,6 +36,8 @@ type Container struct {
 	trace  string
 	// oomKills counts those that the watch saw.
 	oomKills atomic.Uint64
+	// detached: this process only makes the container.
+	detached bool
 	// needsReaping: the pid namespace is shared, so that init's end does not end the others.
 	needsReaping bool
 

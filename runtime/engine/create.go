@@ -39,7 +39,7 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, error
 	if exists {
 		return nil, errorf(AlreadyExists, nil, "container %q already exists", r.ID)
 	}
-	if err := c.create(ctx, r); err != nil {
+	if err := c.create(ctx, r, c.begin); err != nil {
 		e.forget(r.ID)
 		return nil, explain(err)
 	}
@@ -70,15 +70,18 @@ func (u *creation) fail(err error) error {
 	return err
 }
 
-func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
+// create makes the container; begin makes it known to whoever is to own it.
+func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (err error) {
 	e := c.engine
 	cg, p, err := c.prepare(r)
 	if err != nil {
 		return err
 	}
-	if terminal := c.spec.Process != nil && c.spec.Process.Terminal; terminal != r.Terminal {
+	if terminal := c.spec.Process != nil && c.spec.Process.Terminal; !c.detached && terminal != r.Terminal {
 		return errorf(InvalidArgument, nil, "process.terminal is %t in config.json and %t in the request", terminal, r.Terminal)
 	}
+	var lock *store.Lock
+	defer func() { lock.Unlock() }()
 	var made creation
 	defer func() {
 		if err != nil {
@@ -87,14 +90,22 @@ func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
 	}()
 	if c.dir, err = store.Make(e.opts.Root, r.ID); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return errorf(AlreadyExists, err, "container %q already exists in %s", r.ID, e.opts.Root)
+			return errorf(AlreadyExists, err, "container with given ID already exists: %q in %s", r.ID, e.opts.Root)
 		}
 		return err
 	}
 	made.add(c.dir.Remove)
+	if c.detached {
+		if lock, err = c.dir.Lock(); err != nil {
+			return err
+		}
+	}
 	c.record = &store.Record{OCIVersion: specs.Version, ID: c.id, Bundle: c.bundle, Created: time.Now(),
 		Status: lifecycle.Creating.String(), CgroupPaths: cg.Paths(), SystemdUnit: cg.Unit(), Keyring: c.facts.Keyring,
 		Annotations: c.spec.Annotations}
+	if c.detached {
+		c.record.Detached = c.detachedRecord(r)
+	}
 	if len(r.Rootfs) > 0 {
 		c.record.Rootfs = filepath.Join(c.bundle, "rootfs")
 	}
@@ -126,7 +137,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err // nobody waits for the container any more
 	}
-	c.begin()
+	begin()
 	return nil
 }
 
@@ -149,8 +160,17 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 	if !filepath.IsAbs(r.Bundle) {
 		return nil, nil, errorf(InvalidArgument, nil, "bundle %q is not an absolute path", r.Bundle)
 	}
-	if c.spec, err = bundle.Load(r.Bundle); err != nil {
+	config := r.Config
+	if config == "" {
+		config = bundle.ConfigFile(r.Bundle)
+	}
+	if c.spec, err = bundle.Load(config); err != nil {
 		return nil, nil, errorf(InvalidArgument, err, "%v", err)
+	}
+	if r.Edit != nil {
+		if err := r.Edit(c.spec); err != nil {
+			return nil, nil, err
+		}
 	}
 	if r.NoPivotRoot {
 		return nil, nil, errorf(InvalidArgument, nil, "option NoPivotRoot is not supported yet")
@@ -226,13 +246,18 @@ func homeIn(root string, uid uint32) string {
 
 // launch makes init, as far as `created`.
 func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) error {
-	gate, err := c.dir.MakeGate()
+	makeGate := c.dir.MakeGate
+	if c.detached {
+		makeGate = c.dir.MakeDetachedGate
+	}
+	gate, err := makeGate()
 	if err != nil {
 		return err
 	}
 	res := c.engine.resources(r.Stdio)
 	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
 	res.Trace, res.FailStep = r.Trace, r.FailStep
+	res.Detached, res.Preserve = c.detached, r.Preserve
 	res.Born = c.born
 	res.RunHooks = c.createHooks
 	if c.cgroup.NeedsPid() {

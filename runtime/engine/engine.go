@@ -92,6 +92,8 @@ func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
 	return f
 }
 
+func (e *Engine) hostCgroups() (*cgroup.Host, error) { return e.cgroups, nil }
+
 func (e *Engine) emit(ev Event) {
 	if e.opts.OnEvent != nil {
 		e.opts.OnEvent(ev)

@@ -79,3 +79,35 @@ func refusal(s lifecycle.State, r lifecycle.Request, reason lifecycle.Reason) st
 	}
 	return fmt.Sprintf("cannot %s a %s container", verbs[r], s)
 }
+
+// errNotRunning is the answer where a live init is needed, in runc's words: callers look for them.
+var errNotRunning = &Error{Kind: FailedPrecondition, Msg: "container not running"}
+
+// refuseDetached is refuse in the words of runc's command line.
+func refuseDetached(s lifecycle.State, r lifecycle.Request) error {
+	reason := lifecycle.Decide(s, r)
+	if reason == lifecycle.Allowed {
+		return nil
+	}
+	return errorf(kinds[reason], nil, "%s", detachedRefusal(s, r, reason))
+}
+
+func detachedRefusal(s lifecycle.State, r lifecycle.Request, reason lifecycle.Reason) string {
+	switch {
+	case reason == lifecycle.IsDeleted:
+		return errGone.Msg
+	case reason == lifecycle.AlreadyStarted:
+		return "cannot start an already running container"
+	case reason == lifecycle.NotPaused:
+		return "container not paused"
+	case r == lifecycle.Start && s == lifecycle.Stopped:
+		return "cannot start a container that has stopped"
+	case r == lifecycle.StartExec && s == lifecycle.Stopped:
+		return "cannot exec in a stopped container"
+	case r == lifecycle.StartExec && s == lifecycle.Paused:
+		return "cannot exec in a paused container (use --ignore-paused to override)"
+	case r == lifecycle.Start || r == lifecycle.StartExec:
+		return fmt.Sprintf("cannot %s a container in the %s state", verbs[r], s)
+	}
+	return errNotRunning.Msg
+}

@@ -18,9 +18,11 @@ import (
 // ErrConfig is a config.json that is missing or no JSON of a spec.
 var ErrConfig = errors.New("config.json")
 
-// Load reads config.json of the bundle in dir.
-func Load(dir string) (*specs.Spec, error) {
-	name := filepath.Join(dir, "config.json")
+// ConfigFile returns where the config of the bundle in dir is.
+func ConfigFile(dir string) string { return filepath.Join(dir, "config.json") }
+
+// Load reads a config.json.
+func Load(name string) (*specs.Spec, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)

@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/child"
+	"github.com/gosuda/gosudacon/runtime/internal/hooks"
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
+	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
+	"github.com/gosuda/gosudacon/runtime/internal/store"
+)
+
+// may refuses a request that the container's state does not allow.
+func (d *Detached) may(r lifecycle.Request) error {
+	s, err := d.state()
+	if err != nil {
+		return err
+	}
+	return refuseDetached(s, r)
+}
+
+// Start lets init execute process.args and runs the poststart hooks. It returns the error of execve.
+func (d *Detached) Start(ctx context.Context) error {
+	return d.locked(func() error {
+		if err := d.may(lifecycle.Start); err != nil {
+			return err
+		}
+		if d.record.Detached.NoProcess {
+			return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
+		}
+		if err := d.openGate(); err != nil {
+			return explain(err)
+		}
+		d.record.Status = lifecycle.Running.String()
+		if err := d.dir.Write(d.record); err != nil {
+			return errorf(Internal, err, "container %s: %v", d.id, err)
+		}
+		d.runHooks(ctx, "poststart", d.record.Detached.Poststart, specs.StateRunning)
+		return nil
+	})
+}
+
+func (d *Detached) openGate() error {
+	pidfd, err := d.openInit()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	gate, err := d.dir.OpenGate()
+	if errors.Is(err, store.ErrPassed) {
+		return errNotRunning // it has just been killed
+	}
+	if err != nil {
+		return err
+	}
+	defer gate.Close()
+	err = gate.Open(func(sig unix.Signal) error { return unix.PidfdSendSignal(pidfd, sig, nil, 0) })
+	var failed *store.StartError
+	if errors.As(err, &failed) {
+		return d.stepError(failed)
+	}
+	return err
+}
+
+// stepError names the step that failed after the gate. Another process than the creator compiles the plan again for it.
+func (d *Detached) stepError(e *store.StartError) error {
+	if d.plan == nil {
+		c := &Container{engine: d.engine, id: d.id, bundle: d.record.Bundle}
+		_, p, err := c.prepare(CreateRequest{ID: d.id, Bundle: d.record.Bundle, Config: d.record.Detached.Config})
+		if err != nil || e.Step >= len(p.Steps) {
+			return fmt.Errorf("step %d of the launch plan: %w", e.Step+1, e) // the config is not what it was
+		}
+		d.plan = p
+	}
+	return launch.NewStepError(d.plan, e.Step, e.Errno)
+}
+
+// runHooks runs hooks whose failure is only reported, as the spec says of poststart and poststop.
+func (d *Detached) runHooks(ctx context.Context, at string, list []specs.Hook, status specs.ContainerState) {
+	state := specs.State{Version: specs.Version, ID: d.id, Status: status, Bundle: d.record.Bundle, Annotations: d.record.Annotations}
+	if status != specs.StateStopped {
+		state.Pid = d.record.Pid
+	}
+	if err := hooks.Run(ctx, at, list, state, d.engine.StartChild); err != nil {
+		d.engine.opts.Log.Warn("hook failed", "container", d.id, "error", err)
+	}
+}
+
+// Kill sends a signal to init; all: to every process of the container. SIGKILL of an init without a pid namespace of its own
+// ends all the others too, whom nobody else would. It takes no lock: a container can be killed whatever else is going on.
+func (d *Detached) Kill(ctx context.Context, sig unix.Signal, all bool) error {
+	if sig < 0 || sig > 64 {
+		return errorf(InvalidArgument, nil, "signal %d: there is none of that number", sig)
+	}
+	if all || sig == unix.SIGKILL && d.record.Detached.SharedPID {
+		return d.killAll(sig)
+	}
+	pidfd, err := d.openInit()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil {
+		if errors.Is(err, unix.ESRCH) {
+			return errNotRunning
+		}
+		return errorf(Internal, err, "signal %d to process %d: %v", sig, d.record.Pid, err)
+	}
+	if sig != unix.SIGKILL {
+		return nil
+	}
+	return explain(d.group().Thaw()) // on cgroup v1 a frozen process does not even die
+}
+
+func (d *Detached) killAll(sig unix.Signal) error {
+	cg := d.group()
+	if pids, err := cg.Pids(); err != nil || len(pids) == 0 {
+		return errNotRunning
+	}
+	return explain(cg.Signal(sig))
+}
+
+// Wait waits for init and reaps it. Only the creator can, and only once.
+func (d *Detached) Wait() (Exit, error) {
+	if d.child == nil {
+		return Exit{}, errorf(FailedPrecondition, nil, "container %s is another process's child", d.id)
+	}
+	return waitFor(d.child)
+}
+
+func waitFor(c *child.Process) (Exit, error) {
+	defer c.Close()
+	status, err := c.Wait()
+	if err != nil {
+		return Exit{}, errorf(Internal, err, "%v", err)
+	}
+	return Exit{Pid: c.Pid, Status: child.ExitCode(status), At: time.Now()}, nil
+}
+
+// Pause freezes every process of the container.
+func (d *Detached) Pause(ctx context.Context) error {
+	return d.locked(func() error {
+		if err := d.may(lifecycle.Pause); err != nil {
+			return err
+		}
+		if err := d.group().Freeze(ctx); err != nil {
+			return errorf(Internal, err, "pause: %v", err)
+		}
+		return nil
+	})
+}
+
+// Resume thaws the processes of a paused container.
+func (d *Detached) Resume(context.Context) error {
+	return d.locked(func() error {
+		if err := d.may(lifecycle.Resume); err != nil {
+			return err
+		}
+		if err := d.group().Thaw(); err != nil {
+			return errorf(Internal, err, "resume: %v", err)
+		}
+		return nil
+	})
+}
+
+// Update changes resource limits of the live container; nil fields stay.
+func (d *Detached) Update(_ context.Context, r *specs.LinuxResources) error {
+	return d.locked(func() error {
+		if err := d.may(lifecycle.Update); err != nil {
+			return err
+		}
+		return explain(d.group().Set(r))
+	})
+}
+
+// Stats reads the cgroup's figures.
+func (d *Detached) Stats() (*Stats, error) {
+	if err := d.may(lifecycle.Stats); err != nil {
+		return nil, err
+	}
+	s := &Stats{}
+	if err := d.group().Stats(s); err != nil {
+		return nil, errorf(Internal, err, "read stats: %v", err)
+	}
+	return s, nil
+}
+
+// Pids lists the processes in the container's cgroup and its children.
+func (d *Detached) Pids() ([]int, error) {
+	pids, err := d.group().Pids()
+	if err != nil {
+		return nil, errorf(Internal, err, "list processes: %v", err)
+	}
+	return pids, nil
+}
