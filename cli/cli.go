@@ -1,62 +1,140 @@
-// Package cli is gosudacon, the engine as a command line. It can look at bundles and at this host; it cannot run containers yet.
+// Package cli is gosudacon, the engine as a command line: what calls runc or crun can call it with the same arguments.
 package cli
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
-const usage = `gosudacon: the engine of containerd-shim-gosuda-v2 as a command line
-
-  gosudacon explain BUNDLE   print the launch plan of a bundle, without running it
-  gosudacon features         print what this engine honours, as JSON (runtime-spec, features.md)
-  gosudacon help             print this
-
-It does not run containers yet: use containerd with --runtime io.containerd.gosuda.v2.
-`
-
 // stateRoot is where the command line keeps its containers.
 const stateRoot = "/run/gosudacon"
 
-// Run carries out one command.
-func Run(args []string, out io.Writer) error {
-	if len(args) == 0 {
-		args = []string{"help"}
-	}
-	switch args[0] {
-	case "help", "-h", "--help":
-		_, err := io.WriteString(out, usage)
-		return err
-	case "features":
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(engine.Features())
-	case "explain":
-		if len(args) != 2 {
-			return fmt.Errorf("explain takes one argument, the directory of a bundle")
-		}
-		return explain(args[1], out)
-	}
-	return fmt.Errorf("unknown command %q; try gosudacon help", args[0])
+// Streams are the standard streams of an invocation. Containers inherit them as they are.
+type Streams struct{ In, Out, Err *os.File }
+
+// Invocation is one execution of the command line.
+type Invocation struct {
+	Version string   // of this build
+	Args    []string // without the program's name
+	Streams
 }
 
-func explain(bundle string, out io.Writer) error {
-	dir, err := filepath.Abs(bundle)
-	if err != nil {
-		return err
+// Exit codes, beside those of containers' processes.
+const (
+	failed     = 1
+	execFailed = 255 // exec could not run the process: its callers tell that from the process's own failures by it
+)
+
+// call is what a command gets.
+type call struct {
+	Invocation
+	global options
+	opts   options // the command's own
+	args   []string
+	log    *logger
+}
+
+// Run carries out one command and returns the exit code of the process.
+func Run(in Invocation) int {
+	code, err := run(in)
+	if err == nil {
+		return code
 	}
-	e, err := engine.New(engine.Options{Root: stateRoot})
-	if err != nil {
-		return err
+	var e *commandError
+	if !errors.As(err, &e) { // the command line itself is wrong
+		l, logErr := openLog(options{}, in.Err)
+		if logErr == nil {
+			l.fatal(err, in.Err)
+		}
+		return failed
 	}
-	text, err := e.Explain(dir)
-	if err != nil {
-		return err
+	e.log.fatal(e.err, in.Err)
+	if code == 0 {
+		code = failed
 	}
-	_, err = io.WriteString(out, text)
+	return code
+}
+
+// commandError is the failure of a command, and where to tell it.
+type commandError struct {
+	err error
+	log *logger
+}
+
+func (e *commandError) Error() string { return e.err.Error() }
+
+func run(in Invocation) (int, error) {
+	c := &call{Invocation: in, global: options{}, opts: options{}}
+	rest, err := c.global.parse(globalOptions(), in.Args, true)
+	if err != nil {
+		return 0, fmt.Errorf("%w; try gosudacon --help", err)
+	}
+	switch {
+	case c.global.on("version"):
+		return 0, printVersion(in.Version, in.Out)
+	case c.global.on("help"), len(rest) == 0:
+		return 0, printHelp(in.Out)
+	}
+	if c.log, err = openLog(c.global, in.Err); err != nil {
+		return 0, err
+	}
+	cmd, err := findCommand(rest[0])
+	if err == nil {
+		c.args, err = c.opts.parse(append(cmd.options, helpOption), rest[1:], cmd.inOrder)
+		if err != nil {
+			err = fmt.Errorf("%s: %w; try gosudacon %[1]s --help", cmd.name, err)
+		}
+	}
+	if err != nil {
+		return 0, &commandError{err, c.log}
+	}
+	if c.opts.on("help") {
+		return 0, cmd.printHelp(in.Out)
+	}
+	code := 0
+	if err = cmd.checkOperands(c.args); err == nil {
+		if cmd.forks {
+			err = c.seal()
+		}
+		if err == nil {
+			code, err = cmd.run(context.Background(), c)
+		}
+	}
+	if err != nil {
+		return code, &commandError{err, c.log}
+	}
+	return code, nil
+}
+
+// engine opens the engine for the state root that the caller asked for.
+func (c *call) engine() (*engine.Engine, error) {
+	root := c.global.or("root", stateRoot)
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	if root == "/" {
+		return nil, usagef("option --root: must not be /")
+	}
+	return engine.New(engine.Options{Root: root, Log: c.log.slog()})
+}
+
+// open opens the container that the first operand names.
+func (c *call) open() (*engine.Detached, error) {
+	e, err := c.engine()
+	if err != nil {
+		return nil, err
+	}
+	return e.Open(c.args[0])
+}
+
+func write(w io.Writer, text string) error {
+	_, err := io.WriteString(w, text)
 	return err
 }

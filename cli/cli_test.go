@@ -7,10 +7,36 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
 	"github.com/gosuda/gosudacon/cli"
 )
+
+// run carries out a command line and returns its exit code and what it wrote.
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	open := func(name string) *os.File {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	out, errs := open("stdout"), open("stderr")
+	defer out.Close()
+	defer errs.Close()
+	code = cli.Run(cli.Invocation{Version: "v1.2.3", Args: args, Streams: cli.Streams{In: os.Stdin, Out: out, Err: errs}})
+	read := func(f *os.File) string {
+		b, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	return code, read(out), read(errs)
+}
 
 func TestExplain(t *testing.T) {
 	dir := t.TempDir()
@@ -18,35 +44,67 @@ func TestExplain(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out strings.Builder
-	if err := cli.Run([]string{"explain", dir}, &out); err != nil {
-		t.Fatal(err)
+	if code, text, _ := run(t, "explain", dir); code != 0 || !strings.Contains(text, `execute ["true"]`) || !strings.HasPrefix(text, "  1  fork ") {
+		t.Errorf("%d\n%s", code, text)
 	}
-	if text := out.String(); !strings.Contains(text, `execute ["true"]`) || !strings.HasPrefix(text, "  1  fork ") {
-		t.Errorf("got\n%s", text)
-	}
-	if err := cli.Run([]string{"explain", t.TempDir()}, &out); err == nil || !strings.Contains(err.Error(), "config.json") {
-		t.Errorf("a directory without config.json: %v", err)
+	if code, _, text := run(t, "explain", t.TempDir()); code != 1 || !strings.Contains(text, "config.json") {
+		t.Errorf("a directory without config.json: %d %s", code, text)
 	}
 }
 
 func TestFeatures(t *testing.T) {
-	var out strings.Builder
-	if err := cli.Run([]string{"features"}, &out); err != nil {
-		t.Fatal(err)
-	}
+	code, out, _ := run(t, "features")
 	var f features.Features
-	if err := json.Unmarshal([]byte(out.String()), &f); err != nil || f.OCIVersionMax == "" {
-		t.Errorf("%v: %s", err, out.String())
+	if err := json.Unmarshal([]byte(out), &f); code != 0 || err != nil || f.OCIVersionMax == "" {
+		t.Errorf("%d, %v: %s", code, err, out)
 	}
 }
 
-func TestUnknown(t *testing.T) {
-	var out strings.Builder
-	if err := cli.Run([]string{"fly"}, &out); err == nil {
-		t.Error("no error")
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{nil, {"--help"}, {"-h"}, {"help"}} {
+		if code, out, _ := run(t, args...); code != 0 || !strings.Contains(out, "explain BUNDLE") {
+			t.Errorf("%q: %d %s", args, code, out)
+		}
 	}
-	if err := cli.Run(nil, &out); err != nil || !strings.Contains(out.String(), "explain") {
-		t.Errorf("help: %v", err)
+	for _, args := range [][]string{{"help", "create"}, {"create", "--help"}, {"create", "-h", "x"}} {
+		if code, out, _ := run(t, args...); code != 0 || !strings.Contains(out, "--console-socket SOCKET") {
+			t.Errorf("%q: %d %s", args, code, out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, flag := range []string{"--version", "-v"} {
+		if code, out, _ := run(t, flag); code != 0 || !strings.HasPrefix(out, "gosudacon version v1.2.3\ncommit: ") ||
+			!strings.Contains(out, "\nspec: "+specs.Version+"\n") {
+			t.Errorf("%d %s", code, out)
+		}
+	}
+}
+
+// TestBadCommandLine: what cannot be understood is said, with exit code 1, before anything happens.
+func TestBadCommandLine(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"fly"}, "unknown command \"fly\""},
+		{[]string{"--fly", "state", "x"}, "unknown option --fly"},
+		{[]string{"--root"}, "option --root needs a value: DIR"},
+		{[]string{"--root", "/", "state", "x"}, "must not be /"},
+		{[]string{"--log-format", "xml", "state", "x"}, "neither text nor json"},
+		{[]string{"--log", "journald:x", "state", "x"}, "journald is not supported"},
+		{[]string{"--cgroup-manager", "fly", "create", "x"}, "\"fly\" is not supported"},
+		{[]string{"state"}, "too few arguments"},
+		{[]string{"state", "a", "b"}, "too many arguments from \"b\" on"},
+		{[]string{"state", "../x"}, "invalid container id"},
+		{[]string{"kill", "x", "FLY"}, "unknown signal \"FLY\""},
+		{[]string{"delete", "--force=perhaps", "x"}, "invalid value \"perhaps\""},
+		{[]string{"create", "--preserve-fds", "many", "x"}, "invalid value \"many\""},
+	} {
+		code, out, errs := run(t, c.args...)
+		if code != 1 || out != "" || !strings.Contains(errs, strings.ReplaceAll(c.want, `"`, `\"`)) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%q: %d %q %q, want %q", c.args, code, out, errs, c.want)
+		}
 	}
 }

@@ -28,18 +28,18 @@ import (
 var version string
 
 func main() {
+	if filepath.Base(os.Args[0]) == "gosudacon" {
+		os.Exit(cli.Run(cli.Invocation{Version: version, Args: os.Args[1:], Streams: cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}}))
+	}
 	if err := run(os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", bootstrap.RuntimeName, err)
 		os.Exit(1)
 	}
 }
 
-// run picks the face: people install the shim under all sorts of names, so every other name is the shim.
+// run is the shim: people install it under all sorts of names, so every name but gosudacon is.
 func run(args []string) error {
 	name := filepath.Base(args[0])
-	if name == "gosudacon" {
-		return cli.Run(args[1:], os.Stdout)
-	}
 	f, err := bootstrap.ParseFlags(args[1:])
 	switch {
 	case errors.Is(err, bootstrap.ErrHelp):

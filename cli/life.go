@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+)
+
+func start(ctx context.Context, c *call) (int, error) {
+	d, err := c.open()
+	if err != nil {
+		return 0, err
+	}
+	return 0, d.Start(ctx)
+}
+
+func kill(ctx context.Context, c *call) (int, error) {
+	sig := unix.SIGTERM
+	if len(c.args) > 1 {
+		var err error
+		if sig, err = parseSignal(c.args[1]); err != nil {
+			return 0, err
+		}
+	}
+	d, err := c.open()
+	if err != nil {
+		return 0, err
+	}
+	return 0, d.Kill(ctx, sig, c.opts.on("all"))
+}
+
+// parseSignal takes a number or a name with or without SIG.
+func parseSignal(s string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		return unix.Signal(n), nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if sig := unix.SignalNum(name); sig != 0 {
+		return sig, nil
+	}
+	return 0, usagef("unknown signal %q", s)
+}
+
+func remove(ctx context.Context, c *call) (int, error) {
+	e, err := c.engine()
+	if err != nil {
+		return 0, err
+	}
+	force := c.opts.on("force")
+	err = e.DeleteDetached(ctx, c.args[0], force)
+	var not *engine.Error
+	if force && errors.As(err, &not) && not.Kind == engine.NotFound {
+		return 0, nil
+	}
+	return 0, err
+}
