@@ -9,12 +9,19 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
-// setV2 puts the policy in force in a directory of the cgroup2 tree, by a program that the kernel asks on every open and
-// mknod of a device node. Programs of the directories above, and any that is attached already, have to agree too.
+// setV2 puts the policy in force in a fresh directory of the cgroup2 tree, by a program that the kernel asks on every open
+// and mknod of a device node. Programs of the directories above, and any that is attached already, have to agree too.
 func (p *devicePolicy) setV2(dir string) error {
 	if p.allowsAll() {
 		return nil
 	}
+	return p.attach(dir, sys.AttachCgroupDevice)
+}
+
+// replaceV2 puts the policy in force in the place of an earlier one, in one step.
+func (p *devicePolicy) replaceV2(dir string) error { return p.attach(dir, sys.ReplaceCgroupDevice) }
+
+func (p *devicePolicy) attach(dir string, attach func(cgroup, program int) error) error {
 	cgroup, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -25,7 +32,7 @@ func (p *devicePolicy) setV2(dir string) error {
 		return fmt.Errorf("load the device filter: %w", err)
 	}
 	defer unix.Close(program) // the attachment keeps it
-	if err := sys.AttachCgroupDevice(cgroup, program); err != nil {
+	if err := attach(cgroup, program); err != nil {
 		return fmt.Errorf("attach the device filter to %s: %w", dir, err)
 	}
 	return nil

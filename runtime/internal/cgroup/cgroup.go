@@ -42,10 +42,10 @@ type Cgroup struct {
 	slice    string // the unit's slice
 	started  bool   // systemd was told of the unit
 	settings []setting
-	devices  devicePolicy
 
-	mu    sync.Mutex
-	stats *statReader // made by the first Stats
+	mu      sync.Mutex
+	devices *devicePolicy // nil when another process made the cgroup
+	stats   *statReader   // made by the first Stats
 }
 
 // dir is the cgroup's directory in one v1 hierarchy.
@@ -74,9 +74,11 @@ func New(h *Host, cfg Config) (*Cgroup, error) {
 	if c.settings, err = compile(cfg.Resources, h, nil); err != nil {
 		return nil, err
 	}
-	if c.devices, err = compileDevices(cfg.Resources); err != nil {
+	devices, err := compileDevices(cfg.Resources)
+	if err != nil {
 		return nil, err
 	}
+	c.devices = &devices
 	if c.dir("devices") == "" && c.unified == "" {
 		return nil, errors.New("linux.resources.devices: this host has neither the devices cgroup nor cgroup2")
 	}

@@ -69,7 +69,7 @@ func (c *Cgroup) limit(made []string) error {
 			}
 		}
 	}
-	if err := c.enableControllers(); err != nil {
+	if err := c.enableControllers(c.settings); err != nil {
 		return err
 	}
 	if err := c.apply(c.settings); err != nil {
@@ -154,15 +154,15 @@ func inherited(mount, path, file string) (string, error) {
 }
 
 // enableControllers hands the controllers of the cgroup2 tree down to the cgroup: all of them on v2, on a hybrid host
-// those that limits were given for. One that cannot be had is noticed when its limit is written.
-func (c *Cgroup) enableControllers() error {
+// those that the settings need. One that cannot be had is noticed when its limit is written.
+func (c *Cgroup) enableControllers(settings []setting) error {
 	if c.unified == "" {
 		return nil
 	}
 	want := c.host.UnifiedControllers
 	if c.host.Mode == V1 {
 		want = slices.DeleteFunc(slices.Clone(want), func(name string) bool {
-			return !slices.ContainsFunc(c.settings, func(s setting) bool { return s.controller == name })
+			return !slices.ContainsFunc(settings, func(s setting) bool { return s.controller == name })
 		})
 	} else {
 		kind, err := readFile(c.unified + "/cgroup.type")
@@ -205,49 +205,4 @@ func enable(path string, controllers []string) {
 
 func isSubset(some, all []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
-}
-
-// apply writes settings. Some depend on others (a quota on its period, memory on memory+swap) in an order that the old
-// values decide: what the kernel calls invalid is written again after the rest.
-func (c *Cgroup) apply(settings []setting) error {
-	var again []setting
-	for _, s := range settings {
-		err := c.put(s)
-		if errors.Is(err, unix.EINVAL) {
-			again = append(again, s)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, s := range again {
-		if err := c.put(s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *Cgroup) put(s setting) error {
-	err := writeFile(c.file(s.controller, s.file), s.value)
-	if errors.Is(err, unix.ENOENT) && s.other.file != "" {
-		err = writeFile(c.file(s.controller, s.other.file), s.other.value)
-	}
-	if errors.Is(err, unix.ENOENT) && s.optional {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("set linux.resources.%s to %q: %w", s.property, s.value, err)
-	}
-	return nil
-}
-
-// file returns the path of a controller's file.
-func (c *Cgroup) file(controller, name string) string {
-	path := c.dir(controller)
-	if path == "" {
-		path = c.unified
-	}
-	return path + "/" + name
 }

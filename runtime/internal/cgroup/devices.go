@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // access is a set of what can be done with a device.
@@ -189,40 +188,4 @@ func (p *devicePolicy) change(allow bool, e deviceException) error {
 // covers reports whether id's devices are among e's by wildcards.
 func (e deviceException) covers(id deviceID) bool {
 	return e.kind == id.kind && (e.major == anyNumber || e.major == id.major) && (e.minor == anyNumber || e.minor == id.minor)
-}
-
-// setV1 puts the policy in force in an empty cgroup of the devices controller. A fresh one is what its parent is.
-func (p *devicePolicy) setV1(dir string, fresh bool) error {
-	list, err := readFile(dir + "/devices.list")
-	if err != nil {
-		return err
-	}
-	allows := strings.HasPrefix(list, "a ") // then its exceptions are not shown
-	if allows != p.allow || (list != "" && !(allows && fresh)) {
-		file := dir + "/devices.deny"
-		if p.allow {
-			file = dir + "/devices.allow"
-		}
-		if err := writeFile(file, "a"); err != nil {
-			return err
-		}
-	}
-	if len(p.exceptions) == 0 {
-		return nil
-	}
-	file := dir + "/devices.allow"
-	if p.allow {
-		file = dir + "/devices.deny"
-	}
-	fd, err := open(file, unix.O_WRONLY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	for _, e := range p.exceptions {
-		if err := write(fd, file, e.String()); err != nil {
-			return fmt.Errorf("device %s: %w", e, err)
-		}
-	}
-	return nil
 }

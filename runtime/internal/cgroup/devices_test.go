@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,6 +190,112 @@ func TestDevices(t *testing.T) {
 		}
 		testDevices(t, c, "open, open, EPERM")
 	})
+}
+
+// TestDevicesUpdate changes the rules of a live container, in the process that made it and in another one, with the v1
+// controller and with a program.
+func TestDevicesUpdate(t *testing.T) {
+	denyAll, allowAll := rule(false, "a", -1, -1, "rwm"), rule(true, "a", -1, -1, "rwm")
+	kmsg := rule(true, "c", 1, 11, "r")
+	for _, how := range deviceControls(t) {
+		t.Run(how.name, func(t *testing.T) {
+			c := create(t, how.host, nil)
+			for i, step := range []struct {
+				rules []specs.LinuxDeviceCgroup
+				want  string
+			}{
+				{nil, "open, EPERM, EPERM"},
+				{[]specs.LinuxDeviceCgroup{denyAll, kmsg}, "open, open, EPERM"},
+				{[]specs.LinuxDeviceCgroup{denyAll, kmsg}, "open, open, EPERM"},
+				{nil, "open, open, EPERM"}, // not mentioned
+				{[]specs.LinuxDeviceCgroup{denyAll, rule(true, "c", 1, 11, "w")}, "open, EPERM, open"},
+				{[]specs.LinuxDeviceCgroup{allowAll}, "open, open, open"},
+				{[]specs.LinuxDeviceCgroup{allowAll, rule(false, "c", 1, 11, "w")}, "open, open, EPERM"},
+				{[]specs.LinuxDeviceCgroup{allowAll, rule(false, "c", 1, 11, "r")}, "open, EPERM, open"},
+				{[]specs.LinuxDeviceCgroup{denyAll}, "open, EPERM, EPERM"},
+			} {
+				if i > 3 && i%2 == 0 { // as another process that knows the paths only
+					paths := c.Paths()
+					c = Load(how.host, paths, "")
+				}
+				if err := c.Set(&specs.LinuxResources{Devices: step.rules}); err != nil {
+					t.Fatalf("step %d: %v", i, err)
+				}
+				testDevices(t, c, step.want)
+			}
+			err := c.Set(&specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(3))},
+				Devices: []specs.LinuxDeviceCgroup{rule(true, "p", 1, 1, "r")}})
+			if err == nil || !strings.Contains(err.Error(), "linux.resources.devices[0]") {
+				t.Errorf("a bad rule: %v", err)
+			}
+			checkFiles(t, c, nil, nil, map[string]string{"pids.max": "max"})
+		})
+	}
+}
+
+// deviceControls returns hosts with each way to control devices that there is here: a hybrid host without its devices
+// hierarchy uses programs.
+func deviceControls(t *testing.T) (list []struct {
+	name string
+	host *Host
+}) {
+	h := probe(t)
+	add := func(name string, h *Host) {
+		list = append(list, struct {
+			name string
+			host *Host
+		}{name, h})
+	}
+	if h.home("devices") == V1 {
+		add("v1", h)
+	}
+	if h.Unified != "" {
+		add("program", &Host{Mode: h.Mode, Unified: h.Unified, UnifiedOwn: h.UnifiedOwn, UnifiedControllers: h.UnifiedControllers,
+			unified: h.unified, Hierarchies: slices.DeleteFunc(slices.Clone(h.Hierarchies), func(x Hierarchy) bool {
+				return slices.Contains(x.Controllers, "devices")
+			})})
+	}
+	return list
+}
+
+// While rules change, what the old and the new ones agree on stays so at every moment.
+func TestDevicesUpdateWindow(t *testing.T) {
+	for _, how := range deviceControls(t) {
+		t.Run(how.name, func(t *testing.T) {
+			lists := [][]specs.LinuxDeviceCgroup{
+				{rule(false, "a", -1, -1, "rwm"), rule(true, "c", 1, 5, "rwm")},
+				{rule(false, "a", -1, -1, "rwm"), rule(true, "c", 1, -1, "wm"), rule(true, "c", 1, 5, "rwm")},
+				{rule(true, "a", -1, -1, "rwm"), rule(false, "c", 1, 11, "r")},
+				{rule(true, "a", -1, -1, "rwm"), rule(false, "c", 1, 11, "rw"), rule(false, "b", 8, -1, "w")},
+			}
+			c := create(t, how.host, &specs.LinuxResources{Devices: lists[0]})
+			dir := t.TempDir()
+			for name, minor := range map[string]uint32{"null": 3, "kmsg": 11} {
+				if err := unix.Mknod(filepath.Join(dir, name), unix.S_IFCHR|0o666, int(unix.Mkdev(1, minor))); err != nil {
+					t.Skipf("device nodes cannot be made here: %v", err)
+				}
+			}
+			// Writing null is allowed by all lists, reading kmsg by none.
+			p := run(t, c, `cd "`+dir+`"; exec 2> /dev/null; echo ready; n=0
+				while [ ! -e stop ]; do
+					{ :; } > null || echo "null is denied"
+					{ :; } < kmsg && echo "kmsg is allowed"
+					n=$((n+1))
+				done; [ $n -gt 100 ] && echo done`)
+			p.line(t)
+			for i := range 150 {
+				if err := c.Set(&specs.LinuxResources{Devices: lists[(i*i+i/3)%len(lists)]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(filepath.Join(dir, "stop"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if line := p.line(t); line != "done" {
+				t.Error(line)
+			}
+		})
+	}
 }
 
 // testDevices opens null for reading and writing, then kmsg for reading, then for writing.

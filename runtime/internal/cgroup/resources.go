@@ -21,6 +21,8 @@ type setting struct {
 	other knob
 	// optional settings may go unset when no file exists for them: they ask for what is the case without it.
 	optional bool
+	// mayIgnore: there are kernels that take the value and do nothing about it.
+	mayIgnore bool
 }
 
 // knob is a file and what is written to it.
@@ -80,7 +82,7 @@ func (b *compiler) set(property, controller string, v1, v2 knob) *setting {
 	case V2:
 		s.knob = v2
 	default:
-		return b.fail(property, "this host has no %s controller", controller)
+		return b.fail(property, "this host has no %s controller, neither mounted as cgroup v1 nor in cgroup2", controller)
 	}
 	if s.file == "" {
 		return b.fail(property, "not supported by cgroup v%d", b.host.home(controller))
@@ -121,7 +123,7 @@ func (b *compiler) memory(m *specs.LinuxMemory) {
 		b.set("memory.reservation", memory, knob{"memory.soft_limit_in_bytes", itoa(n)}, knob{"memory.low", orMax(n)})
 	}
 	if n := value(m.Kernel); n > 0 { //nolint:staticcheck // deprecated, but not to be dropped silently
-		b.set("memory.kernel", memory, knob{"memory.kmem.limit_in_bytes", itoa(n)}, knob{})
+		b.set("memory.kernel", memory, knob{"memory.kmem.limit_in_bytes", itoa(n)}, knob{}).mayIgnore = true
 	}
 	if n := value(m.KernelTCP); n > 0 {
 		b.set("memory.kernelTCP", memory, knob{"memory.kmem.tcp.limit_in_bytes", itoa(n)}, knob{})
@@ -362,8 +364,12 @@ func (b *compiler) unified(file, value string) {
 		b.fail(property, "is not of the form CONTROLLER.PARAMETER")
 		return
 	}
-	if b.host.home(controller) == V1 {
+	switch {
+	case b.host.home(controller) == V1:
 		b.fail(property, "the %s controller is in cgroup v1 on this host", controller)
+		return
+	case b.host.Unified == "":
+		b.fail(property, "cgroup2 is not mounted on this host")
 		return
 	}
 	for line := range strings.SplitSeq(strings.TrimSuffix(value, "\n"), "\n") {
