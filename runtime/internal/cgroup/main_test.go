@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,6 +90,14 @@ func helper(mode string) {
 			}
 			hog = append(hog, b)
 		}
+	case "hold": // 16 MiB until the input ends
+		b := make([]byte, 16<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		fmt.Println("holding")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		runtime.KeepAlive(b)
 	case "oom-child": // survives its child's OOM kill
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = []string{helperEnv + "=allocate"}
