@@ -132,6 +132,9 @@ type ProcessInfo struct {
 type ExecRequest struct {
 	ID      string // unique in the container until deleted
 	Process *specs.Process
+	// Cgroups are the cgroups that the process starts in, relative to the container's, by v1 controller, or by "" for all
+	// others. Nil is the container's own, or, where cgroup v2 has no room in that for processes, the one that init is in.
+	Cgroups map[string]string
 }
 
 // Kind classifies an Error for translation into gRPC codes and exit codes.

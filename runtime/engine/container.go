@@ -68,7 +68,8 @@ type Container struct {
 type process struct {
 	exec     string // "" for init
 	spec     *specs.Process
-	child    *child.Process // nil before it runs
+	cgroups  map[string]string // ExecRequest.Cgroups
+	child    *child.Process    // nil before it runs
 	pid      int
 	status   Status // created, running or stopped
 	starting bool

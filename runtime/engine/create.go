@@ -179,7 +179,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		c.spec.Linux = &specs.Linux{}
 	}
 	cg, err = cgroup.New(e.cgroups, cgroup.Config{ID: r.ID, Path: c.spec.Linux.CgroupsPath, Systemd: r.SystemdCgroup,
-		Resources: c.spec.Linux.Resources})
+		Resources: c.spec.Linux.Resources, Owner: cgroupOwner(c.spec)})
 	if err != nil {
 		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
 	}

@@ -31,7 +31,7 @@ func (c *Container) AddExec(ctx context.Context, r ExecRequest) error {
 			return
 		}
 		c.publish(func() {
-			c.execs[r.ID] = &process{exec: r.ID, spec: r.Process, status: StatusCreated, terminal: r.Process.Terminal,
+			c.execs[r.ID] = &process{exec: r.ID, spec: r.Process, cgroups: r.Cgroups, status: StatusCreated, terminal: r.Process.Terminal,
 				done: make(chan struct{})}
 		})
 		c.engine.emit(Event{Kind: ExecAdded, Container: c.id, Exec: r.ID})
@@ -98,6 +98,13 @@ func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*laun
 	}
 	res := c.engine.resources(io)
 	res.ContainerPidfd = c.init.child.FD
+	if p.cgroups != nil {
+		join, err := c.cgroup.JoinBelow(p.cgroups)
+		if err != nil {
+			return nil, err
+		}
+		return startIn(ctx, pl, res, join)
+	}
 	join, err := c.cgroup.Join()
 	if err != nil {
 		return nil, err

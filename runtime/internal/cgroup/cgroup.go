@@ -30,6 +30,9 @@ type Config struct {
 	Systemd bool
 	// Resources is linux.resources; nil sets no limit but the device rules that every container gets.
 	Resources *specs.LinuxResources
+	// Owner is the user on this host that may make cgroups below the container's and move processes between them; 0 for
+	// root alone. v1 has nothing that is safe to give away, and leaves it.
+	Owner int
 }
 
 // Cgroup is the control group of one container: one directory per v1 hierarchy and one in the cgroup2 tree, as far as the
@@ -41,6 +44,7 @@ type Cgroup struct {
 	unit     string // systemd's unit, "" for cgroupfs
 	slice    string // the unit's slice
 	started  bool   // systemd was told of the unit
+	owner    int
 	settings []setting
 
 	mu      sync.Mutex
@@ -63,7 +67,7 @@ func (d dir) named() bool { return strings.HasPrefix(d.controllers[0], "name=") 
 // New decides where the container's cgroup is and what will be written there, without touching it. The error names the
 // property of config.json that cannot be honoured.
 func New(h *Host, cfg Config) (*Cgroup, error) {
-	c := &Cgroup{host: h}
+	c := &Cgroup{host: h, owner: cfg.Owner}
 	if err := c.place(cfg); err != nil {
 		return nil, err
 	}

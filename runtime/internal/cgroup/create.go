@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,7 +83,7 @@ func (c *Cgroup) limit(made []string) error {
 	if err != nil {
 		return fmt.Errorf("set linux.resources.devices: %w", err)
 	}
-	return nil
+	return c.delegate()
 }
 
 // mkdirAll makes a directory below a mount point, its parents first where they are missing, and appends those it made.
@@ -151,58 +150,4 @@ func inherited(mount, path, file string) (string, error) {
 		return v, err
 	}
 	return v, writeFile(filepath.Join(path, file), v)
-}
-
-// enableControllers hands the controllers of the cgroup2 tree down to the cgroup: all of them on v2, on a hybrid host
-// those that the settings need. One that cannot be had is noticed when its limit is written.
-func (c *Cgroup) enableControllers(settings []setting) error {
-	if c.unified == "" {
-		return nil
-	}
-	want := c.host.UnifiedControllers
-	if c.host.Mode == V1 {
-		want = slices.DeleteFunc(slices.Clone(want), func(name string) bool {
-			return !slices.ContainsFunc(settings, func(s setting) bool { return s.controller == name })
-		})
-	} else {
-		kind, err := readFile(c.unified + "/cgroup.type")
-		if err != nil {
-			return err
-		}
-		if kind != "domain" {
-			return fmt.Errorf("cgroup %s: is %s, because of what is above it", c.unified, kind)
-		}
-	}
-	if len(want) == 0 {
-		return nil
-	}
-	have, err := readFile(c.unified + "/cgroup.controllers")
-	if err != nil {
-		return err
-	}
-	if isSubset(want, strings.Fields(have)) {
-		return nil
-	}
-	rest := strings.TrimPrefix(c.unified, c.host.Unified)
-	path := c.host.Unified
-	for name := range strings.SplitSeq(strings.Trim(rest, "/"), "/") {
-		enable(path, want)
-		path += "/" + name
-	}
-	return nil
-}
-
-// enable enables controllers for the children of a directory, as many as possible.
-func enable(path string, controllers []string) {
-	file := path + "/cgroup.subtree_control"
-	if writeFile(file, "+"+strings.Join(controllers, " +")) == nil {
-		return
-	}
-	for _, name := range controllers {
-		_ = writeFile(file, "+"+name)
-	}
-}
-
-func isSubset(some, all []string) bool {
-	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +33,44 @@ func (j *JoinFDs) Close() {
 //
 // On v2, clone3 fails with EBUSY or EOPNOTSUPP when the container has made child cgroups and given them controllers:
 // then use JoinOf with the pid of the container's init.
-func (c *Cgroup) Join() (*JoinFDs, error) { return c.join(c.unified) }
+func (c *Cgroup) Join() (*JoinFDs, error) { return join(c.unified, c.freezerLast()) }
+
+// JoinBelow is Join into cgroups that the container has made below its own: below gives their paths, relative to it, by v1
+// controller, and by "" for all others and for the cgroup2 tree.
+func (c *Cgroup) JoinBelow(below map[string]string) (*JoinFDs, error) {
+	for controller, path := range below {
+		if controller != "" && c.dir(controller) == "" {
+			return nil, fmt.Errorf("cgroup %s:%s: there is no cgroup v1 of that controller", controller, path)
+		}
+		if _, err := cleanPath(path); err != nil && err != errIsRoot {
+			return nil, fmt.Errorf("cgroup %q: %w", path, err)
+		}
+	}
+	dirs := c.freezerLast()
+	for i := range dirs {
+		d := &dirs[i]
+		sub := below[""]
+		for _, controller := range d.controllers {
+			if path, ok := below[controller]; ok {
+				sub = path
+			}
+		}
+		d.path = filepath.Join(d.path, sub)
+	}
+	unified := c.unified
+	if unified != "" {
+		sub := filepath.Join(unified, below[""])
+		if c.host.Mode == V2 || exists(sub) { // a hybrid host's tree has no limits: few care for it
+			unified = sub
+		}
+	}
+	return join(unified, dirs)
+}
+
+func exists(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil
+}
 
 // JoinOf is Join into the cgroup2 directory that a process of the container is in, which is the cgroup or one below it.
 func (c *Cgroup) JoinOf(pid int) (*JoinFDs, error) {
@@ -43,10 +81,11 @@ func (c *Cgroup) JoinOf(pid int) (*JoinFDs, error) {
 	if c.unified == "" || !within(path, c.unified) {
 		return nil, fmt.Errorf("join the cgroup of process %d: %s is not below %s", pid, path, c.unified)
 	}
-	return c.join(path)
+	return join(path, c.freezerLast())
 }
 
-func (c *Cgroup) join(unified string) (_ *JoinFDs, err error) {
+// join opens directories; of dirs the one with the freezer comes last.
+func join(unified string, dirs []dir) (_ *JoinFDs, err error) {
 	j := &JoinFDs{Unified: -1}
 	defer func() {
 		if err != nil {
@@ -58,7 +97,7 @@ func (c *Cgroup) join(unified string) (_ *JoinFDs, err error) {
 			return nil, err
 		}
 	}
-	for _, d := range c.freezerLast() {
+	for _, d := range dirs {
 		fd, err := open(d.path+"/tasks", unix.O_WRONLY)
 		if err != nil {
 			return nil, err

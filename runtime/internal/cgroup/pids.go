@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,13 +48,14 @@ func (c *Cgroup) referenceV1() dir {
 func pidsBelow(path string) ([]int, error) {
 	var pids []int
 	file := "/cgroup.procs"
+	threads := false
 	err := walk(path, func(dir string) error {
 		data, err := readFile(dir + file)
 		if errors.Is(err, unix.EOPNOTSUPP) { // dir is threaded
 			if dir != path {
 				return nil // its processes are listed above
 			}
-			file = "/cgroup.threads"
+			file, threads = "/cgroup.threads", true
 			data, err = readFile(dir + file)
 		}
 		if err != nil {
@@ -70,7 +72,27 @@ func pidsBelow(path string) ([]int, error) {
 		}
 		return nil
 	})
+	if threads {
+		pids = processesOf(pids)
+	}
 	return pids, err
+}
+
+// processesOf returns the processes that threads belong to, each once.
+func processesOf(threads []int) []int {
+	var pids []int
+	for _, tid := range threads {
+		data, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+		if err != nil {
+			continue // ended
+		}
+		_, rest, _ := strings.Cut(string(data), "\nTgid:\t")
+		line, _, _ := strings.Cut(rest, "\n")
+		if pid, err := strconv.Atoi(line); err == nil && !slices.Contains(pids, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // walk calls fn for a directory and for all below it, from the top. Children that vanish meanwhile are no error.
