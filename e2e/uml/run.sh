@@ -55,6 +55,7 @@ trap 'rm -rf "$work"' EXIT
 machine=
 trap '[ -z "$machine" ] || kill "$machine"; exit 143' INT TERM HUP
 mkdir "$work/root"
+truncate -s 1M "$work/disk" # something to limit the input and output of
 
 # quote prints words so that a shell reads them again as they are.
 quote() {
@@ -72,7 +73,7 @@ quote() {
 # The kernel talks on the first console, the command on the second. What the kernel does not know of these words becomes init's environment.
 status=0
 timeout --kill-after=10 "$seconds" "${UML_KERNEL:-/usr/bin/linux.uml}" \
-	"mem=$memory" root=/dev/root rootfstype=hostfs rootflags=/ rw con=null con0=null,fd:2 con1=null,fd:1 \
+	"mem=$memory" "ubd0=$work/disk" root=/dev/root rootfstype=hostfs rootflags=/ rw con=null con0=null,fd:2 con1=null,fd:1 \
 	"uml_dir=$work" "init=$here/init.sh" "uml_work=$work" "uml_systemd=$systemd" "uml_modules=${UML_MODULES:-/usr/lib/uml/modules}" \
 	</dev/null 2>"$work/kernel" &
 machine=$!
