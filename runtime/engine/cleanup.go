@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -50,7 +51,10 @@ func Cleanup(ctx context.Context, root, id, bundle string) (CleanupResult, error
 	if err != nil {
 		return res, fmt.Errorf("clean up container %s: %w", id, err) // the record stays, for another try
 	}
-	return res, dir.Remove()
+	if len(rec.Poststop) > 0 {
+		err = poststop(ctx, rec, func(cmd *exec.Cmd) (func() error, error) { return cmd.Wait, cmd.Start() })
+	}
+	return res, errors.Join(err, dir.Remove()) // a hook's failure is only reported
 }
 
 // removeRecorded ends and removes what a record names.

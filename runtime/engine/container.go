@@ -14,7 +14,6 @@ import (
 
 	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
 	"github.com/gosuda/gosudacon/runtime/internal/child"
-	"github.com/gosuda/gosudacon/runtime/internal/hooks"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
@@ -231,7 +230,8 @@ func (c *Container) tellOOM() {
 	}
 }
 
-// Start lets init execute process.args. It returns the error of execve.
+// Start lets init execute process.args, between the startContainer and the poststart hooks. It returns the error of execve, or
+// that of a hook, which ends the container; so does the end of ctx while a hook runs.
 func (c *Container) Start(ctx context.Context) error {
 	return c.mail.ask(ctx, func(answer func(error)) {
 		if err := c.mayStart(); err != nil {
@@ -240,13 +240,52 @@ func (c *Container) Start(ctx context.Context) error {
 		}
 		c.starting = true
 		go func() {
-			err := c.openGate()
+			err := c.beforeStart(ctx)
+			if err == nil {
+				err = c.openGate()
+			}
 			c.mail.exit(func() {
 				c.started(err)
-				answer(err)
+				if err != nil || c.spec.Hooks == nil || len(c.spec.Hooks.Poststart) == 0 {
+					answer(err)
+					return
+				}
+				record := *c.record
+				go func() { answer(c.afterStart(ctx, &record)) }()
 			})
 		}()
 	})
+}
+
+// beforeStart runs the startContainer hooks; a failure ends the container.
+func (c *Container) beforeStart(ctx context.Context) error {
+	n := &insider{engine: c.engine, cgroup: c.cgroup, pid: c.init.pid, pidfd: c.init.child.FD}
+	if err := n.startHooks(ctx, c.spec, c.record, c.facts); err != nil {
+		c.init.child.Signal(unix.SIGKILL)
+		return errorf(Internal, err, "%v", err)
+	}
+	return nil
+}
+
+// afterStart runs the poststart hooks; a failure ends the container.
+func (c *Container) afterStart(ctx context.Context, record *store.Record) error {
+	if err := c.engine.poststart(ctx, record, c.spec.Hooks.Poststart); err != nil {
+		c.Kill(context.WithoutCancel(ctx), "", uint32(unix.SIGKILL), false) // an error says that it has ended
+		return errorf(Internal, err, "%v", err)
+	}
+	return nil
+}
+
+// poststop runs the poststop hooks, once. That they fail is only reported.
+func (c *Container) poststop() error {
+	if len(c.record.Poststop) == 0 {
+		return nil
+	}
+	if err := poststop(context.Background(), c.record, c.engine.StartChild); err != nil {
+		c.engine.opts.Log.Warn("hook failed", "container", c.id, "error", err)
+	}
+	c.record.Poststop = nil
+	return c.dir.Write(c.record) // whoever must try the rest again leaves them alone
 }
 
 func (c *Container) mayStart() error {
@@ -256,7 +295,7 @@ func (c *Container) mayStart() error {
 	switch {
 	case c.starting:
 		return errorf(FailedPrecondition, nil, "cannot start a running process")
-	case c.initExit != nil:
+	case c.initExit != nil || c.gate == nil:
 		return errorf(FailedPrecondition, nil, "cannot start a stopped process")
 	case c.spec.Process == nil:
 		return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
@@ -284,20 +323,10 @@ func (c *Container) started(err error) {
 			c.engine.opts.Log.Error("record the start", "container", c.id, "error", err)
 		}
 		c.engine.emit(Event{Kind: Started, Container: c.id, Pid: c.init.pid})
-		if h := c.spec.Hooks; h != nil && len(h.Poststart) > 0 {
-			go c.runHooks("poststart", h.Poststart, c.ociState(specs.StateRunning, c.init.pid))
-		}
 	}
 	c.gate.Close()
 	c.gate, c.plan = nil, nil
 	c.finishInit()
-}
-
-// runHooks runs hooks whose failure is only reported, as the spec says of poststart and poststop.
-func (c *Container) runHooks(at string, list []specs.Hook, state specs.State) {
-	if err := hooks.Run(context.Background(), at, list, state, c.engine.StartChild); err != nil {
-		c.engine.opts.Log.Warn("hook failed", "container", c.id, "error", err)
-	}
 }
 
 // Kill sends a signal to init (execID "") or an exec; all: to every process of the container's cgroup.
@@ -451,8 +480,8 @@ func (c *Container) remove(ctx context.Context) error {
 	if f := c.TakeConsole(); f != nil {
 		f.Close()
 	}
-	if h := c.spec.Hooks; h != nil && len(h.Poststop) > 0 {
-		c.runHooks("poststop", h.Poststop, c.ociState(specs.StateStopped, 0))
+	if err := c.poststop(); err != nil {
+		return errorf(Internal, err, "delete: %v", err)
 	}
 	if err := c.dir.Remove(); err != nil {
 		return errorf(Internal, err, "delete: remove state: %v", err)

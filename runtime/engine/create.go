@@ -14,7 +14,6 @@ import (
 
 	"github.com/gosuda/gosudacon/runtime/internal/bundle"
 	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
-	"github.com/gosuda/gosudacon/runtime/internal/hooks"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
@@ -109,6 +108,10 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	if len(r.Rootfs) > 0 {
 		c.record.Rootfs = filepath.Join(c.bundle, "rootfs")
 	}
+	if c.spec.Hooks != nil {
+		c.record.Poststop = c.spec.Hooks.Poststop
+	}
+	made.add(c.poststop)
 	if err := c.dir.Write(c.record); err != nil {
 		return err
 	}
@@ -297,7 +300,7 @@ func (e *Engine) resources(io Stdio) *launch.Resources {
 	return &launch.Resources{
 		Stdin: fd(io.In), Stdout: fd(io.Out), Stderr: fd(io.Err),
 		DevNull: int(e.host.DevNull.Fd()), Proc: int(e.host.Proc.Fd()), OwnPidNS: int(e.host.PIDNS.Fd()),
-		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1,
+		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, HostRoot: -1,
 		Children: e.children,
 		NoFile:   unix.Rlimit{Cur: nofile.Soft, Max: nofile.Hard},
 	}
@@ -311,20 +314,6 @@ func (c *Container) born(pid int) error {
 	}
 	c.record.Pid, c.record.StartTime, c.record.Status = pid, start, lifecycle.Created.String()
 	return c.dir.Write(c.record)
-}
-
-// ociState is what hooks read on their standard input.
-func (c *Container) ociState(status specs.ContainerState, pid int) specs.State {
-	return specs.State{Version: specs.Version, ID: c.id, Status: status, Pid: pid, Bundle: c.bundle, Annotations: c.spec.Annotations}
-}
-
-func (c *Container) createHooks(ctx context.Context, pid int) error {
-	state := c.ociState(specs.StateCreating, pid)
-	h := c.spec.Hooks
-	if err := hooks.Run(ctx, "prestart", h.Prestart, state, c.engine.StartChild); err != nil { //nolint:staticcheck // deprecated, but the spec has it
-		return err
-	}
-	return hooks.Run(ctx, "createRuntime", h.CreateRuntime, state, c.engine.StartChild)
 }
 
 // traceText prints the plan with the time each step took.

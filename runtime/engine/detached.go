@@ -69,7 +69,10 @@ func (e *Engine) CreateDetached(ctx context.Context, r CreateRequest) (*Detached
 func (c *Container) detachedRecord(r CreateRequest) *store.Detached {
 	d := &store.Detached{Config: r.Config, Root: c.root, NoProcess: c.spec.Process == nil, SharedPID: c.needsReaping}
 	if h := c.spec.Hooks; h != nil {
-		d.Poststart, d.Poststop = h.Poststart, h.Poststop
+		d.Poststart = h.Poststart
+		if len(h.StartContainer) > 0 {
+			d.Spec = c.spec
+		}
 	}
 	return d
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"os"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/store"
 )
@@ -62,7 +60,9 @@ func (d *Detached) delete(ctx context.Context, force bool) error {
 	if f := d.TakeConsole(); f != nil {
 		f.Close()
 	}
-	d.runHooks(context.WithoutCancel(ctx), "poststop", d.record.Detached.Poststop, specs.StateStopped)
+	if err := poststop(context.WithoutCancel(ctx), d.record, d.engine.StartChild); err != nil {
+		d.engine.opts.Log.Warn("hook failed", "container", d.id, "error", err)
+	}
 	if err := d.dir.Remove(); err != nil {
 		return errorf(Internal, err, "delete: remove state: %v", err)
 	}

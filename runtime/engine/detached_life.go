@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/internal/child"
-	"github.com/gosuda/gosudacon/runtime/internal/hooks"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/store"
@@ -25,7 +24,8 @@ func (d *Detached) may(r lifecycle.Request) error {
 	return refuseDetached(s, r)
 }
 
-// Start lets init execute process.args and runs the poststart hooks. It returns the error of execve.
+// Start lets init execute process.args, between the startContainer and the poststart hooks. It returns the error of execve, or
+// that of a hook, which ends the container; so does the end of ctx while a hook runs.
 func (d *Detached) Start(ctx context.Context) error {
 	return d.locked(func() error {
 		if err := d.may(lifecycle.Start); err != nil {
@@ -34,24 +34,46 @@ func (d *Detached) Start(ctx context.Context) error {
 		if d.record.Detached.NoProcess {
 			return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
 		}
-		if err := d.openGate(); err != nil {
+		pidfd, err := d.openInit()
+		if err != nil {
+			return err
+		}
+		defer unix.Close(pidfd)
+		if err := d.startHooks(ctx, pidfd); err != nil {
+			return d.endBy(ctx, err)
+		}
+		if err := d.openGate(pidfd); err != nil {
 			return explain(err)
 		}
 		d.record.Status = lifecycle.Running.String()
 		if err := d.dir.Write(d.record); err != nil {
 			return errorf(Internal, err, "container %s: %v", d.id, err)
 		}
-		d.runHooks(ctx, "poststart", d.record.Detached.Poststart, specs.StateRunning)
+		if err := d.engine.poststart(ctx, d.record, d.record.Detached.Poststart); err != nil {
+			return d.endBy(ctx, err)
+		}
 		return nil
 	})
 }
 
-func (d *Detached) openGate() error {
-	pidfd, err := d.openInit()
-	if err != nil {
-		return err
+func (d *Detached) startHooks(ctx context.Context, pidfd int) error {
+	spec := d.record.Detached.Spec
+	if spec == nil {
+		return nil
 	}
-	defer unix.Close(pidfd)
+	facts := d.engine.facts(d.group())
+	facts.Keyring = d.record.Keyring
+	n := &insider{engine: d.engine, cgroup: d.group(), pid: d.record.Pid, pidfd: pidfd}
+	return n.startHooks(ctx, spec, d.record, facts)
+}
+
+// endBy ends a container whose hook has failed.
+func (d *Detached) endBy(ctx context.Context, hook error) error {
+	d.Kill(context.WithoutCancel(ctx), unix.SIGKILL, false) // an error says that it has ended
+	return errorf(Internal, hook, "%v", hook)
+}
+
+func (d *Detached) openGate(pidfd int) error {
 	gate, err := d.dir.OpenGate()
 	if errors.Is(err, store.ErrPassed) {
 		return errNotRunning // it has just been killed
@@ -79,17 +101,6 @@ func (d *Detached) stepError(e *store.StartError) error {
 		d.plan = p
 	}
 	return launch.NewStepError(d.plan, e.Step, e.Errno)
-}
-
-// runHooks runs hooks whose failure is only reported, as the spec says of poststart and poststop.
-func (d *Detached) runHooks(ctx context.Context, at string, list []specs.Hook, status specs.ContainerState) {
-	state := specs.State{Version: specs.Version, ID: d.id, Status: status, Bundle: d.record.Bundle, Annotations: d.record.Annotations}
-	if status != specs.StateStopped {
-		state.Pid = d.record.Pid
-	}
-	if err := hooks.Run(ctx, at, list, state, d.engine.StartChild); err != nil {
-		d.engine.opts.Log.Warn("hook failed", "container", d.id, "error", err)
-	}
 }
 
 // Kill sends a signal to init; all: to every process of the container. SIGKILL of an init without a pid namespace of its own

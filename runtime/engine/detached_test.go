@@ -222,30 +222,61 @@ func TestDetachedStepsFail(t *testing.T) {
 	}
 }
 
-// TestDetachedHooks: poststart has run when start returns, poststop when delete does, each once.
+// TestDetachedHooks: startContainer and poststart have run when start returns, poststop when delete does, each once; also when
+// the config is gone by then.
 func TestDetachedHooks(t *testing.T) {
 	testkit.NoLeaks(t)
 	root := filepath.Join(t.TempDir(), "state")
-	out := filepath.Join(t.TempDir(), "out")
-	hook := func(name string) []specs.Hook {
-		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo " + name + " $(grep -o '\"status\":\"[a-z]*\"') >> " + out}}}
-	}
 	spec := testkit.Spec("sleep", "1000")
-	spec.Hooks = &specs.Hooks{Poststart: hook("poststart"), Poststop: hook("poststop")}
+	dir := shared(t, spec)
+	hook := func(name, out string) []specs.Hook {
+		return []specs.Hook{script("echo " + name + " $(grep -o '\"status\":\"[a-z]*\"') >> " + out + "/log")}
+	}
+	spec.Hooks = &specs.Hooks{StartContainer: hook("startContainer", "/out"), Poststart: hook("poststart", dir), Poststop: hook("poststop", dir)}
 	d := detach(t, root, spec, engine.Stdio{})
+	s, err := d.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(s.Bundle, "config.json")); err != nil {
+		t.Fatal(err)
+	}
 	ctx := timeout(t)
 	if err := reopen(t, root, d.ID()).Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if b, _ := os.ReadFile(out); string(b) != "poststart \"status\":\"running\"\n" {
+	const started = "startContainer \"status\":\"created\"\npoststart \"status\":\"running\"\n"
+	if b, _ := os.ReadFile(dir + "/log"); string(b) != started {
 		t.Errorf("after start: %q", b)
 	}
 	go d.Wait()
 	if err := engineAt(t, root).DeleteDetached(ctx, d.ID(), true); err != nil {
 		t.Fatal(err)
 	}
-	if b, _ := os.ReadFile(out); string(b) != "poststart \"status\":\"running\"\npoststop \"status\":\"stopped\"\n" {
+	if b, _ := os.ReadFile(dir + "/log"); string(b) != started+"poststop \"status\":\"stopped\"\n" {
 		t.Errorf("after delete: %q", b)
+	}
+}
+
+// TestDetachedHookFails: a hook's failure at start ends the container.
+func TestDetachedHookFails(t *testing.T) {
+	for point, hooks := range map[string]*specs.Hooks{
+		"startContainer": {StartContainer: []specs.Hook{script("exit 3")}}, "poststart": {Poststart: []specs.Hook{script("exit 3")}},
+	} {
+		t.Run(point, func(t *testing.T) {
+			testkit.NoLeaks(t)
+			root := filepath.Join(t.TempDir(), "state")
+			spec := testkit.Spec("sleep", "1000")
+			spec.Hooks = hooks
+			d := detach(t, root, spec, engine.Stdio{})
+			if err := reopen(t, root, d.ID()).Start(timeout(t)); err == nil || err.Error() != "hooks."+point+"[0] /bin/sh: exit status 3" {
+				t.Errorf("start: %v", err)
+			}
+			if exit, err := d.Wait(); err != nil || exit.Status != 137 {
+				t.Errorf("wait: %+v, %v", exit, err)
+			}
+			expect(t, reopen(t, root, d.ID()), engine.StatusStopped)
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,8 +50,13 @@ func newID() string { return fmt.Sprintf("%s%d", testkit.Prefix, lastID.Add(1)) 
 
 func newEngine(t testing.TB) (*engine.Engine, *events) {
 	t.Helper()
+	return newLoggedEngine(t, io.Discard)
+}
+
+func newLoggedEngine(t testing.TB, log io.Writer) (*engine.Engine, *events) {
+	t.Helper()
 	ev := &events{}
-	e, err := engine.New(engine.Options{Root: filepath.Join(t.TempDir(), "state"), OnEvent: ev.add})
+	e, err := engine.New(engine.Options{Root: filepath.Join(t.TempDir(), "state"), OnEvent: ev.add, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,11 @@ func Features() *features.Features {
 }
 
 func hookNames() []string {
-	return []string{"prestart", "createRuntime", "poststart", "poststop"}
+	var names []string
+	for _, p := range plan.HookPoints(nil) {
+		names = append(names, p.Name)
+	}
+	return names
 }
 
 // mountOptions is sorted: the tables it comes from are maps, and two answers should be equal.

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -429,22 +430,6 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestHooks runs the hooks of the runtime's namespaces with the state on their standard input.
-func TestHooks(t *testing.T) {
-	testkit.NoLeaks(t)
-	out := filepath.Join(t.TempDir(), "out")
-	hook := func(name string) []specs.Hook {
-		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo " + name + " $X $(grep -o '\"status\":\"[a-z]*\"') >> " + out}, Env: []string{"X=y", "PATH=/bin:/usr/bin"}}}
-	}
-	spec := testkit.Spec("true")
-	spec.Hooks = &specs.Hooks{CreateRuntime: hook("createRuntime"), Poststop: hook("poststop")}
-	run(t, spec)
-	got, _ := os.ReadFile(out)
-	if want := "createRuntime y \"status\":\"creating\"\npoststop y \"status\":\"stopped\"\n"; string(got) != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 // TestCleanup removes what a process leaves that dies without deleting its containers, here one that another process of
 // this test made.
 func TestCleanup(t *testing.T) {
@@ -454,6 +439,8 @@ func TestCleanup(t *testing.T) {
 			root, id := filepath.Join(t.TempDir(), "state"), newID()
 			spec := testkit.Spec("sh", "-c", "test "+state+" = running && sleep 1000; exit 5")
 			spec.Linux.CgroupsPath = "/" + id
+			stopped := filepath.Join(t.TempDir(), "stopped")
+			spec.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/bin/false"}, {Path: "/bin/sh", Args: []string{"sh", "-c", "cat >> " + stopped}}}}
 			dir := testkit.Bundle(t, spec)
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), "ENGINE_CHILD="+state, "ROOT="+root, "ID="+id, "BUNDLE="+dir)
@@ -467,7 +454,7 @@ func TestCleanup(t *testing.T) {
 			cmd.Wait()
 			ctx := timeout(t)
 			res, err := engine.Cleanup(ctx, root, id, dir)
-			if err != nil {
+			if err == nil || err.Error() != "hooks.poststop[0] /bin/false: exit status 1" {
 				t.Fatal(err)
 			}
 			want := map[string]int{"created": 137, "running": 137, "stopped": 5}[state]
@@ -483,6 +470,10 @@ func TestCleanup(t *testing.T) {
 			}
 			if _, err := engine.Cleanup(ctx, root, id, dir); err != nil {
 				t.Errorf("again: %v", err)
+			}
+			var told specs.State
+			if b, _ := os.ReadFile(stopped); json.Unmarshal(b, &told) != nil || told.ID != id || told.Status != specs.StateStopped || told.Bundle != dir {
+				t.Errorf("the poststop hook read %s", b)
 			}
 		})
 	}

@@ -16,6 +16,8 @@ import (
 
 func start(cmd *exec.Cmd) (func() error, error) { return cmd.Wait, cmd.Start() }
 
+var here = hooks.Here("/no/such/bundle", start)
+
 func sh(script string, env ...string) specs.Hook {
 	return specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: env}
 }
@@ -27,7 +29,7 @@ func TestRun(t *testing.T) {
 	nilEnv.Env = nil
 	err := hooks.Run(context.Background(), "poststop", []specs.Hook{
 		sh("cat >> "+out, "PATH=/bin:/usr/bin"), sh("echo $A >> "+out, "A=b"), nilEnv,
-	}, specs.State{ID: "x", Status: specs.StateStopped}, start)
+	}, specs.State{ID: "x", Status: specs.StateStopped}, here)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +48,7 @@ func TestFailure(t *testing.T) {
 		"timed out": slow,
 		"hooks.createRuntime[1] /no/such: fork/exec /no/such": {Path: "/no/such"},
 	} {
-		err := hooks.Run(context.Background(), "createRuntime", []specs.Hook{sh("true"), h, sh("touch /never")}, specs.State{}, start)
+		err := hooks.Run(context.Background(), "createRuntime", []specs.Hook{sh("true"), h, sh("touch /never")}, specs.State{}, here)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}

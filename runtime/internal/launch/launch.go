@@ -42,8 +42,10 @@ type Resources struct {
 	Children *child.Table
 	// Born is called with the pid before the child may go on past its last gate, so that the caller can record it.
 	Born func(pid int) error
-	// RunHooks runs the hooks of plan.RunHooks.
-	RunHooks func(ctx context.Context, pid int) error
+	// RunHooks runs the hooks of one point (plan.RunHooks) while init, which it borrows, waits.
+	RunHooks func(ctx context.Context, init *child.Process, point string) error
+	// HostRoot is the root directory of an init that has not left the host's (plan.RuntimeRoot).
+	HostRoot int
 	// NoFile is the RLIMIT_NOFILE of a child whose plan sets none.
 	NoFile unix.Rlimit
 	Trace  bool
@@ -278,7 +280,7 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		case plan.Limits:
 			err = setLimits(f.child.Pid, allLimits(a, f.r.NoFile))
 		case plan.RunHooks:
-			err = f.r.RunHooks(ctx, f.child.Pid)
+			err = f.r.RunHooks(ctx, f.child.Process, a.Point)
 		}
 		if err != nil {
 			return false, err

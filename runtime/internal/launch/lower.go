@@ -30,6 +30,7 @@ type lowering struct {
 	report  int          // and reports here
 	gateMsg rawchild.Arg // a Report, filled per gate
 	userNS  bool         // credentials of a user namespace were taken: dumpable must be cleared again
+	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
 	clocks  []rawchild.Arg
 }
 
@@ -80,8 +81,14 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.call(unix.SYS_UNSHARE, imm(uint64(a.New)))
 	case plan.Refork:
 		l.refork()
-	case plan.MapIDs, plan.RunHooks:
+	case plan.MapIDs:
 		l.gate(gateStep)
+	case plan.RunHooks:
+		if a.Point != "startContainer" { // which whoever starts runs, before the gate opens
+			l.gate(gateStep)
+		}
+	case plan.RuntimeRoot:
+		l.runtimeRoot(a)
 	case plan.BecomeRoot:
 		l.call(unix.SYS_SETGROUPS, imm(0), imm(0)).tolerate(unix.EPERM)
 		l.call(unix.SYS_SETRESGID, imm(0), imm(0), imm(0))
@@ -104,9 +111,7 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.LeaveHost:
 		l.leaveHost()
 	case plan.Root:
-		// On top of whatever lies on the host's root.
-		l.moveMount(imm(l.prep.step[i]), regOldRoot.arg())
-		l.set(regRoot, imm(l.prep.step[i]))
+		l.root(imm(l.prep.step[i]), a.Path)
 	case plan.Bind:
 		l.bindMount(i, a)
 	case plan.MountFS:
@@ -186,7 +191,7 @@ func (l *lowering) detach() {
 		}
 		l.call(unix.SYS_DUP3, imm(fd), imm(i), imm(0))
 	}
-	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks), l.io.Proc, l.io.ContainerPidfd, l.report, l.control, l.io.StartGate, l.io.Verdict))
+	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks), l.io.Proc, l.io.ContainerPidfd, l.io.HostRoot, l.report, l.control, l.io.StartGate, l.io.Verdict))
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(50_000), imm(0), imm(0), imm(0)) // ns, the kernel's default
 	l.call(unix.SYS_UMASK, imm(0))
 	l.call(unix.SYS_SETSID)

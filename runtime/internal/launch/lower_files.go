@@ -21,11 +21,6 @@ func (l *lowering) leaveHost() {
 	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFCHR, unix.ENXIO)
 	l.test(at(st, statxRdev), 0xffffffff, 1, unix.ENXIO)
 	l.test(at(st, statxRdev+4), 0xffffffff, 3, unix.ENXIO)
-	if l.prep.empty >= 0 {
-		// Attached below the container's root, where nobody sees it and it goes with the host's tree: the kernel copies
-		// only mounts that are attached somewhere (before Linux 6.15).
-		l.moveMount(imm(l.prep.empty), regOldRoot.arg())
-	}
 }
 
 func (l *lowering) bindMount(i int, b plan.Bind) {
@@ -219,19 +214,4 @@ func (l *lowering) maskPath(a plan.MaskPath) {
 	l.bind(attach)
 	l.moveMount(t1.arg(), t0.arg())
 	l.bind(missing)
-}
-
-func (l *lowering) pivot(a plan.Pivot) {
-	l.call(unix.SYS_FCHDIR, regRoot.arg())
-	l.call(unix.SYS_PIVOT_ROOT, l.str("."), l.str("."))
-	// The old root now lies on the new one; it is a slave of the host's, so that detaching it stays here.
-	l.call(unix.SYS_FCHDIR, regOldRoot.arg())
-	if l.prep.empty >= 0 {
-		l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH)) // it lies on the old root: see leaveHost
-	}
-	l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH))
-	l.call(unix.SYS_CHDIR, l.str("/"))
-	if a.Propagation != 0 {
-		l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(uint64(a.Propagation)), imm(0))
-	}
 }

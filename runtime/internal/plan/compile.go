@@ -225,18 +225,7 @@ func (c *compiler) rootfs() error {
 	if err := c.devices(); err != nil {
 		return err
 	}
-	if h := c.spec.Hooks; h != nil {
-		hooks := RunHooks{Count: len(h.Prestart) + len(h.CreateRuntime)} //nolint:staticcheck // deprecated, but the spec has it
-		if len(h.Prestart) > 0 {                                         //nolint:staticcheck
-			hooks.Points = append(hooks.Points, "prestart")
-		}
-		if len(h.CreateRuntime) > 0 {
-			hooks.Points = append(hooks.Points, "createRuntime")
-		}
-		if hooks.Count > 0 {
-			c.add("hooks", hooks)
-		}
-	}
+	c.runHooks("prestart", "createRuntime", "createContainer")
 	if p := c.spec.Process; p != nil {
 		if p.Terminal {
 			console := Console{Node: true, UID: p.User.UID}

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +134,12 @@ var cases = []struct {
 		}
 		s.Process.Rlimits = nil
 	}},
+	{"hooks", true, func(s *specs.Spec) {
+		userNamespace(s)
+		h := func(name string) []specs.Hook { return []specs.Hook{{Path: "/hooks/" + name}, {Path: "/hooks/again"}} }
+		s.Hooks = &specs.Hooks{Prestart: h("prestart"), CreateRuntime: h("createRuntime"), CreateContainer: h("createContainer"), //nolint:staticcheck // prestart is in the spec
+			StartContainer: h("startContainer"), Poststart: h("poststart"), Poststop: h("poststop")}
+	}},
 	{"no-process", true, func(s *specs.Spec) { s.Process = nil }},
 	{"odd-capabilities", true, func(s *specs.Spec) {
 		c := []string{"CAP_NET_RAW", "CAP_FUTURE"}
@@ -161,6 +168,30 @@ func TestGolden(t *testing.T) {
 			}
 			golden(t, tc.name+"-exec", e)
 		})
+	}
+}
+
+// TestHookPlans: the plans of the processes that run hooks in the container's namespaces.
+func TestHookPlans(t *testing.T) {
+	spec := testkit.Spec("sleep", "10")
+	userNamespace(spec)
+	spec.Process.Env = append(spec.Process.Env, "A=b")
+	spec.Process.Terminal = true
+	h := &specs.Hook{Path: "/sbin/ldconfig", Args: []string{"ldconfig", "-v"}, Env: []string{"A=own"}}
+	golden(t, "hook-createContainer", plan.CompileCreateContainerHook(spec, "/bundle/rootfs", h))
+	p, err := plan.CompileStartContainerHook(spec, h, facts(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "hook-startContainer", p)
+	own, _ := plan.Find[plan.Exec](p)
+	if p, err = plan.CompileStartContainerHook(spec, &specs.Hook{Path: "/x"}, facts(true)); err != nil {
+		t.Fatal(err)
+	}
+	p.SetHome(func() string { return "/root" })
+	inherited, _ := plan.Find[plan.Exec](p)
+	if got := fmt.Sprint(own.Env, own.NeedHome, inherited.Env, inherited.Args); got != fmt.Sprint([]string{"A=own"}, false, append(spec.Process.Env, "HOME=/root"), []string{"/x"}) {
+		t.Errorf("environments %s", got)
 	}
 }
 
@@ -222,18 +253,23 @@ func TestRefused(t *testing.T) {
 			s.Linux.Sysctl = map[string]string{"net.core.x": "1"}
 			dropNamespace(s, specs.NetworkNamespace)
 		},
-		"linux.rootfsPropagation":    func(s *specs.Spec) { s.Linux.RootfsPropagation = "x" },
-		"linux.devices[0].type":      func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "y"}} },
-		"linux.devices[0].path":      func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} },
-		"linux.maskedPaths[0]":       func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"x"} },
-		"linux.readonlyPaths[0]":     func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"x"} },
-		"linux.personality":          func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{} },
-		"linux.timeOffsets":          func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {}} },
-		"linux.mountLabel":           func(s *specs.Spec) { s.Linux.MountLabel = "x" },
-		"linux.seccomp.listenerPath": func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/x"} },
-		"hooks.createContainer":      func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{}}} },
-		"hooks.startContainer":       func(s *specs.Spec) { s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{}}} },
-		"process.consoleSize":        func(s *specs.Spec) { s.Process.Terminal = true; s.Process.ConsoleSize = &specs.Box{Width: 1 << 20} },
+		"linux.rootfsPropagation":       func(s *specs.Spec) { s.Linux.RootfsPropagation = "x" },
+		"linux.devices[0].type":         func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "y"}} },
+		"linux.devices[0].path":         func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} },
+		"linux.maskedPaths[0]":          func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"x"} },
+		"linux.readonlyPaths[0]":        func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"x"} },
+		"linux.personality":             func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{} },
+		"linux.timeOffsets":             func(s *specs.Spec) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {}} },
+		"linux.mountLabel":              func(s *specs.Spec) { s.Linux.MountLabel = "x" },
+		"linux.seccomp.listenerPath":    func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/x"} },
+		"hooks.createContainer[0].path": func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "x"}}} },
+		"hooks.startContainer[0].timeout": func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/x", Timeout: new(int)}}}
+		},
+		"hooks.poststop[0]": func(s *specs.Spec) {
+			s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x", Args: []string{"\x00"}}}}
+		},
+		"process.consoleSize": func(s *specs.Spec) { s.Process.Terminal = true; s.Process.ConsoleSize = &specs.Box{Width: 1 << 20} },
 	} {
 		spec := testkit.Spec("true")
 		change(spec)

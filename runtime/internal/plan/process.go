@@ -109,6 +109,9 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	candidates := candidates(p.Args[0], env)
 	c.add("process.args", FindExecutable{Name: p.Args[0], Candidates: candidates})
 	c.add("", ready)
+	if ready.Stop {
+		c.runHooks("startContainer")
+	}
 	if filter != nil && p.NoNewPrivileges {
 		c.add("linux.seccomp", filter)
 	}

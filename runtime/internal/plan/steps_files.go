@@ -208,17 +208,6 @@ type Symlink struct {
 
 func (s Symlink) String() string { return "link " + s.Path + " to " + s.Target }
 
-// RunHooks waits for the caller to run hooks in the runtime's namespaces.
-type RunHooks struct {
-	atGate
-	Points []string
-	Count  int
-}
-
-func (h RunHooks) String() string {
-	return fmt.Sprintf("run %d hooks: %s", h.Count, strings.Join(h.Points, ", "))
-}
-
 // Console makes the terminal and puts it on the standard streams.
 type Console struct {
 	atGate

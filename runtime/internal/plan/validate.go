@@ -35,12 +35,13 @@ func (c *compiler) validate() error {
 		{l.MountLabel != "", "linux.mountLabel"},
 		{l.Personality != nil, "linux.personality"},
 		{l.Seccomp != nil && l.Seccomp.ListenerPath != "", "linux.seccomp.listenerPath"},
-		{s.Hooks != nil && len(s.Hooks.CreateContainer) > 0, "hooks.createContainer"},
-		{s.Hooks != nil && len(s.Hooks.StartContainer) > 0, "hooks.startContainer"},
 	} {
 		if unsupported.set {
 			return &Error{unsupported.name, "is not supported yet"}
 		}
+	}
+	if err := c.validateHooks(); err != nil {
+		return err
 	}
 	if s.Process == nil {
 		return nil

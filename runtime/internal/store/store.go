@@ -41,6 +41,8 @@ type Record struct {
 	Rootfs      string            `json:"rootfs,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Exit        *Exit             `json:"exit,omitempty"`
+	// Poststop are the hooks that are still to be run when the rest is gone.
+	Poststop []specs.Hook `json:"poststop,omitempty"`
 	// Detached is set for a container that no process owns, with what others need to know of its config.
 	Detached *Detached `json:"detached,omitempty"`
 }
@@ -54,7 +56,8 @@ type Detached struct {
 	// SharedPID: init's end does not end the others of its pid namespace.
 	SharedPID bool         `json:"shared_pid,omitempty"`
 	Poststart []specs.Hook `json:"poststart,omitempty"`
-	Poststop  []specs.Hook `json:"poststop,omitempty"`
+	// Spec is the config itself when there are startContainer hooks: they run as its process is to.
+	Spec *specs.Spec `json:"spec,omitempty"`
 }
 
 // Exit is a recorded exit status.

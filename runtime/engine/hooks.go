@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
+	"github.com/gosuda/gosudacon/runtime/internal/child"
+	"github.com/gosuda/gosudacon/runtime/internal/hooks"
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/store"
+)
+
+// The six points, and who runs a hook where:
+//
+//	prestart         create, init waits before its pivot    the runtime's namespaces
+//	createRuntime    the same, next                         the runtime's namespaces
+//	createContainer  the same, next                         the container's namespaces, the host's files
+//	startContainer   start, init waits at its gate          the container, as its process
+//	poststart        start, after execve                    the runtime's namespaces
+//	poststop         delete, or the end of a failed create  the runtime's namespaces
+//
+// A failure of the first five ends the container and is the request's error; one of the last is only reported (runtime.md,
+// "Lifecycle").
+
+// ociState is what hooks read on their standard input.
+func ociState(r *store.Record, status specs.ContainerState, pid int) specs.State {
+	return specs.State{Version: r.OCIVersion, ID: r.ID, Status: status, Pid: pid, Bundle: r.Bundle, Annotations: r.Annotations}
+}
+
+// createHooks runs the hooks of one point of create.
+func (c *Container) createHooks(ctx context.Context, init *child.Process, point string) error {
+	for _, p := range plan.HookPoints(c.spec.Hooks) {
+		if p.Name != point {
+			continue
+		}
+		if point != "createContainer" {
+			return hooks.Run(ctx, point, p.List, ociState(c.record, specs.StateCreating, init.Pid), hooks.Here(c.bundle, c.engine.StartChild))
+		}
+		n := &insider{engine: c.engine, cgroup: c.cgroup, pid: init.Pid, pidfd: init.FD}
+		pid, err := n.pidInside()
+		if err != nil {
+			return err
+		}
+		return hooks.Run(ctx, point, p.List, ociState(c.record, specs.StateCreating, pid), func(h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
+			return n.beforePivot(ctx, c.spec, c.root, h, stdin, output)
+		})
+	}
+	return fmt.Errorf("no hooks.%s (this is a bug)", point)
+}
+
+// startHooks runs the startContainer hooks of a created container whose init waits at its gate.
+func (n *insider) startHooks(ctx context.Context, spec *specs.Spec, r *store.Record, facts *plan.Facts) error {
+	if spec.Hooks == nil || len(spec.Hooks.StartContainer) == 0 {
+		return nil
+	}
+	pid, err := n.pidInside()
+	if err != nil {
+		return err
+	}
+	return hooks.Run(ctx, "startContainer", spec.Hooks.StartContainer, ociState(r, specs.StateCreated, pid),
+		func(h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
+			p, err := plan.CompileStartContainerHook(spec, h, facts)
+			if err != nil {
+				return hooks.Process{}, err
+			}
+			p.SetHome(func() string { return homeIn(procRoot(n.pid), spec.Process.User.UID) })
+			return n.launch(ctx, p, n.engine.resources(Stdio{In: stdin, Out: output, Err: output}))
+		})
+}
+
+// poststart runs the poststart hooks of a container that has just been started.
+func (e *Engine) poststart(ctx context.Context, r *store.Record, list []specs.Hook) error {
+	return hooks.Run(ctx, "poststart", list, ociState(r, specs.StateRunning, r.Pid), hooks.Here(r.Bundle, e.StartChild))
+}
+
+// poststop runs the poststop hooks that a record names, all of them.
+func poststop(ctx context.Context, r *store.Record, start hooks.Starter) error {
+	return hooks.RunAll(ctx, "poststop", r.Poststop, ociState(r, specs.StateStopped, 0), hooks.Here(r.Bundle, start))
+}
+
+// insider starts hooks in the namespaces and the cgroup of a container.
+type insider struct {
+	engine *Engine
+	cgroup *cgroup.Cgroup
+	pid    int // of init
+	pidfd  int // borrowed
+}
+
+// beforePivot starts a createContainer hook.
+func (n *insider) beforePivot(ctx context.Context, spec *specs.Spec, root string, h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
+	// Init has not left the host's root yet: this is that directory in the container's mount namespace.
+	dir, err := unix.Open(procRoot(n.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return hooks.Process{}, &os.PathError{Op: "open", Path: procRoot(n.pid), Err: err}
+	}
+	defer unix.Close(dir)
+	in := *h
+	in.Env = hooks.Env(h)
+	res := n.engine.resources(Stdio{In: stdin, Out: output, Err: output})
+	res.HostRoot = dir
+	return n.launch(ctx, plan.CompileCreateContainerHook(spec, root, &in), res)
+}
+
+func (n *insider) launch(ctx context.Context, p *plan.Plan, res *launch.Resources) (hooks.Process, error) {
+	res.ContainerPidfd = n.pidfd
+	join, err := n.cgroup.Join()
+	if err != nil {
+		return hooks.Process{}, err
+	}
+	ch, err := startIn(ctx, p, res, join)
+	if err != nil {
+		return hooks.Process{}, hookError(err)
+	}
+	var mu sync.Mutex
+	ended := false // its pidfd may be another file by now
+	return hooks.Process{
+		Kill: func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if !ended {
+				ch.Signal(unix.SIGKILL)
+			}
+		},
+		Wait: func() error {
+			status, err := ch.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			ended = true
+			ch.Close()
+			switch {
+			case err != nil:
+				return err
+			case status.Signaled():
+				return fmt.Errorf("signal: %v", status.Signal())
+			case status.ExitStatus() != 0:
+				return fmt.Errorf("exit status %d", status.ExitStatus())
+			}
+			return nil
+		},
+	}, nil
+}
+
+// hookError is the failure to start a hook: it must not look like a failed step of the container's own plan.
+func hookError(err error) error {
+	var step *launch.StepError
+	if !errors.As(err, &step) {
+		return err
+	}
+	switch step.Action.(type) {
+	case plan.FindExecutable, plan.Exec:
+		return step.Err
+	}
+	return fmt.Errorf("%s: %w", step.What, step.Err)
+}
+
+// pidInside returns init's pid as its own pid namespace counts: what a hook in there can use.
+func (n *insider) pidInside() (int, error) {
+	name := "/proc/" + strconv.Itoa(n.pid) + "/status"
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if list, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			if pids := strings.Fields(list); len(pids) > 0 {
+				return strconv.Atoi(pids[len(pids)-1])
+			}
+		}
+	}
+	return 0, fmt.Errorf("%s has no NSpid", name)
+}

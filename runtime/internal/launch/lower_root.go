@@ -1,0 +1,67 @@
+package launch
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// root attaches the container's root file system to its place on the host, as the container's mount namespace has it: hooks
+// which enter that namespace find the container's files there. A user namespace's root may not get there; then it lies on top
+// of the host's root, where every walk that does not begin at regOldRoot ends.
+func (l *lowering) root(tree rawchild.Arg, path string) {
+	denied, found := l.label(), l.label()
+	l.onTop = l.words32(0)
+	l.openat2(cwd, path, opath|unix.O_DIRECTORY, 0, 0).to(t0).on(denied, unix.EACCES)
+	if path != "/" {
+		l.jump(found)
+	}
+	l.bind(denied)
+	l.set(t0, regOldRoot.arg())
+	l.store32(l.onTop, imm(1))
+	l.bind(found)
+	if l.prep.empty >= 0 {
+		// Below the container's root, where nobody sees it and it goes with the host's tree: the kernel copies only mounts
+		// that are attached somewhere (before Linux 6.15).
+		l.moveMount(imm(l.prep.empty), t0.arg())
+	}
+	l.moveMount(tree, t0.arg())
+	l.set(regRoot, tree)
+}
+
+// pivot makes the container's root file system the root and detaches the host's, with what was hidden in it.
+func (l *lowering) pivot(a plan.Pivot) {
+	l.call(unix.SYS_FCHDIR, regRoot.arg())
+	l.call(unix.SYS_PIVOT_ROOT, l.str("."), l.str("."))
+	// The old root now lies on the new one; it is a slave of the host's, so that detaching it stays here.
+	l.call(unix.SYS_FCHDIR, regOldRoot.arg())
+	if l.prep.empty >= 0 {
+		covered, bare := l.label(), l.label()
+		l.test(l.onTop, 0xffffffff, 0, unix.EBUSY).on(covered)
+		l.jump(bare)
+		l.bind(covered)
+		l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH)) // what root put on it for the masks
+		l.bind(bare)
+	}
+	l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH))
+	l.call(unix.SYS_CHDIR, l.str("/"))
+	if a.Propagation != 0 {
+		l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(uint64(a.Propagation)), imm(0))
+	}
+}
+
+// runtimeRoot undoes what joining a mount namespace did to the root directory.
+func (l *lowering) runtimeRoot(a plan.RuntimeRoot) {
+	done := l.label()
+	l.call(unix.SYS_FCHDIR, imm(l.io.HostRoot))
+	l.call(unix.SYS_CHROOT, l.str("."))
+	l.closeAllBut([]int{l.report, l.control})
+	chdir := l.call(unix.SYS_CHDIR, l.str(a.Dir))
+	l.jump(done)
+	missing := l.label()
+	chdir.on(missing, unix.EACCES, unix.ENOENT)
+	l.bind(missing)
+	l.call(unix.SYS_CHDIR, l.str("/"))
+	l.bind(done)
+}
