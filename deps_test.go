@@ -72,27 +72,30 @@ var notLinked = map[string]string{
 	"net/http":               "3 MB and 0.5 ms of initialisation; nothing here speaks HTTP",
 	"crypto/tls":             "certificates and key schedules for connections that are all unix sockets",
 	"crypto/x509":            "parses root certificates lazily but initialises tables at start",
-	"google.golang.org/grpc": "ttrpc replaces it; the no_grpc build tag keeps it out of containerd's API",
+	"google.golang.org/grpc": "ttrpc replaces it",
 	"html/template":          "comes with traces of x/net, which come with gRPC",
 	"text/template":          "disables the linker's dead code elimination of methods",
 	"encoding/xml":           "nothing here reads XML",
 	"go/ast":                 "source code is for tools",
 	"testing":                "test helpers do not belong into the binary",
 	"expvar":                 "comes with net/http",
-	"github.com/containerd/containerd/v2/pkg/shim":   "measured: it costs start-up time and memory, and its publisher breaks the order of events",
-	"github.com/containerd/containerd/v2/core/mount": "the engine mounts by itself",
-	"github.com/containerd/typeurl/v2":               "a registry of every type; the shim knows the five it reads",
-	"github.com/opencontainers/runc/libcontainer":    "the engine is not runc",
-	"github.com/prometheus/client_golang/prometheus": "nothing here is scraped",
-	"go.opentelemetry.io/otel":                       "nothing here is traced",
+	"github.com/containerd/containerd/v2/pkg/shim":    "measured: it costs start-up time and memory, and its publisher breaks the order of events",
+	"github.com/containerd/containerd/v2/core/mount":  "the engine mounts by itself",
+	"github.com/containerd/typeurl/v2":                "a registry of every type; the shim knows the five it reads",
+	"google.golang.org/protobuf/reflect/protoreflect": "parses descriptors at start, 1 ms with what needs it; see shim/internal/wire",
+	"github.com/containerd/ttrpc":                     "links protobuf and gRPC's status: 0.4 of what start takes, 0.45 MiB in every shim; see shim/rpc",
+	"github.com/sirupsen/logrus":                      "comes with ttrpc; log/slog is enough",
+	"github.com/opencontainers/runc/libcontainer":     "the engine is not runc",
+	"github.com/prometheus/client_golang/prometheus":  "nothing here is scraped",
+	"go.opentelemetry.io/otel":                        "nothing here is traced",
 }
 
 // Budgets of the binary. They are caps, not aims: raise one only with the reason in the commit.
 const (
 	maxSize = 8 << 20 // bytes, stripped, as make build makes it
 	// What all packages' initialisation may allocate, and how often: deterministic, unlike its time.
-	maxInitBytes  = 400 << 10
-	maxInitAllocs = 2500
+	maxInitBytes  = 100 << 10
+	maxInitAllocs = 1000
 	maxInitMillis = 20.0 // of time, summed; generous, because a busy machine must not fail the test
 )
 
@@ -174,9 +177,6 @@ func TestForbiddenImports(t *testing.T) {
 	}
 }
 
-// generated is the code of protoc-gen-go: it registers its messages at start-up, by unsafe means.
-const generated = "shim/internal/taskapi"
-
 var linkname = regexp.MustCompile(`(?m)^//go:linkname `)
 
 func TestUnsafeStaysWhereItIs(t *testing.T) {
@@ -184,7 +184,7 @@ func TestUnsafeStaysWhereItIs(t *testing.T) {
 		if slices.ContainsFunc(slices.Collect(keys(unsafeMayBeIn)), func(dir string) bool { return below(dir)(p.ImportPath) }) {
 			continue
 		}
-		if slices.Contains(p.Imports, "unsafe") && !below(generated)(p.ImportPath) {
+		if slices.Contains(p.Imports, "unsafe") {
 			t.Errorf("%s imports unsafe; only %v may", p.ImportPath, slices.Sorted(keys(unsafeMayBeIn)))
 		}
 		for _, name := range p.GoFiles {
@@ -218,7 +218,7 @@ func TestNoInitFunctions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if init.Match(text) && !below(generated)(p.ImportPath) {
+			if init.Match(text) {
 				t.Errorf("%s/%s has an init function", p.ImportPath, name)
 			}
 		}

@@ -15,12 +15,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containerd/ttrpc"
-
 	"github.com/gosuda/gosudacon/cli"
 	"github.com/gosuda/gosudacon/shim/bootstrap"
 	"github.com/gosuda/gosudacon/shim/daemon"
 	"github.com/gosuda/gosudacon/shim/events"
+	"github.com/gosuda/gosudacon/shim/rpc"
 	"github.com/gosuda/gosudacon/shim/task"
 )
 
@@ -63,7 +62,7 @@ func run(args []string) error {
 func serve(f bootstrap.Flags) error {
 	return daemon.Run(context.Background(), daemon.Config{
 		Flags: f,
-		Register: func(server *ttrpc.Server, host daemon.Host) (func(context.Context) error, error) {
+		Register: func(server *rpc.Server, host daemon.Host) (func(context.Context) error, error) {
 			outbox := events.New(events.Config{Address: host.TTRPCAddress, Namespace: f.Namespace, Log: host.Log})
 			service := task.New(task.Config{
 				Namespace: f.Namespace, Publish: outbox.Publish, Shutdown: host.Shutdown, Log: host.Log,

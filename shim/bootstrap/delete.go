@@ -13,7 +13,7 @@ import (
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/config"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/shim/internal/taskapi"
 )
 
 // containerd kills delete after 5 s, and then keeps the bundle for ever. cleanupTimeout is what the engine gets of it;
@@ -157,14 +157,7 @@ func removeSockets(f Flags, bundle string) error {
 	return removeDead(socketPath(filepath.Dir(path), f.Address, f.Namespace, group, true))
 }
 
-// encodeExit encodes containerd.task.v2.DeleteResponse{pid = 1, exit_status = 2, exited_at = 3}.
+// encodeExit encodes what the delete verb answers.
 func encodeExit(exit engine.Exit) []byte {
-	b := wire.AppendVarint(nil, 1, uint64(exit.Pid))
-	b = wire.AppendVarint(b, 2, uint64(exit.Status))
-	if exit.At.IsZero() {
-		return b
-	}
-	at := wire.AppendVarint(nil, 1, uint64(exit.At.Unix()))
-	at = wire.AppendVarint(at, 2, uint64(exit.At.Nanosecond()))
-	return wire.AppendMessage(b, 3, at)
+	return taskapi.DeleteResponse{Pid: uint32(exit.Pid), ExitStatus: uint32(exit.Status), ExitedAt: exit.At}.Encode()
 }

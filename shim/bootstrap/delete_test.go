@@ -44,9 +44,6 @@ func TestEncodeExit(t *testing.T) {
 	if got.Pid != 42 || got.ExitStatus != 137 || !got.ExitedAt.AsTime().Equal(at) {
 		t.Errorf("got %v", &got)
 	}
-	if b := encodeExit(engine.Exit{}); len(b) != 0 {
-		t.Errorf("nothing: got %x", b)
-	}
 }
 
 func TestRecordedExit(t *testing.T) {

@@ -15,10 +15,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/shim/bootstrap"
+	"github.com/gosuda/gosudacon/shim/rpc"
 )
 
 // Config is what the caller of Run decides.
@@ -26,7 +26,7 @@ type Config struct {
 	Flags bootstrap.Flags
 	// Register adds the services to the server, before the first request is read. The function that it returns is called
 	// once, after the last request was answered or given up, and ends what the services still do; ctx bounds it.
-	Register func(*ttrpc.Server, Host) (close func(ctx context.Context) error, err error)
+	Register func(*rpc.Server, Host) (close func(ctx context.Context) error, err error)
 }
 
 // Host is what the frame gives to the services.
@@ -95,10 +95,7 @@ func run(ctx context.Context, cancel context.CancelFunc, c Config, log *slog.Log
 			go serveDebug(debugListener)
 		}
 	}
-	server, err := ttrpc.NewServer(ttrpc.WithServerHandshaker(ttrpc.UnixSocketRequireSameUser()))
-	if err != nil {
-		return fmt.Errorf("make ttrpc server: %w", err)
-	}
+	server := rpc.NewServer(log)
 	closeServices, err := c.Register(server, Host{
 		Bundle: bundle, TTRPCAddress: os.Getenv("TTRPC_ADDRESS"), Log: log, Shutdown: cancel,
 	})
@@ -163,7 +160,7 @@ func retireListener(l net.Listener) {
 }
 
 // drain lets the server answer the requests at hand, whose context has ended, and closes its connections.
-func drain(server *ttrpc.Server, log *slog.Logger) {
+func drain(server *rpc.Server, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {

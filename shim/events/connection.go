@@ -2,19 +2,13 @@ package events
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
-	"github.com/containerd/ttrpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/gosuda/gosudacon/shim/internal/taskapi"
+	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/shim/rpc"
 )
 
 // attemptTimeout bounds one attempt, connecting included. It only matters for a containerd that lives but does not answer:
@@ -27,7 +21,7 @@ const namespaceHeader = "containerd-namespace-ttrpc"
 // connection is the way to containerd's event service. It connects when needed and forgets a connection that failed.
 type connection struct {
 	address, namespace string
-	client             *ttrpc.Client // nil when not connected
+	client             *rpc.Client // nil when not connected
 }
 
 // forward delivers e once, or says why not.
@@ -38,34 +32,29 @@ func (c *connection) forward(ctx context.Context, e Event) error {
 	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	ctx = ttrpc.WithMetadata(ctx, ttrpc.MD{namespaceHeader: {c.namespace}})
-	err := c.client.Call(ctx, "containerd.services.events.ttrpc.v1.Events", "Forward", &taskapi.ForwardRequest{
-		Envelope: &taskapi.Envelope{
-			Timestamp: timestamppb.New(e.At),
-			Namespace: c.namespace,
-			Topic:     e.Topic,
-			Event:     &anypb.Any{TypeUrl: e.Type, Value: e.Body},
-		},
-	}, &emptypb.Empty{})
-	if _, answered := status.FromError(err); !answered {
+	// containerd.services.events.ttrpc.v1.ForwardRequest{envelope = 1}, with containerd.types.Envelope
+	envelope := wire.Encode(e.At, c.namespace, e.Topic, &wire.Any{TypeURL: e.Type, Value: e.Body})
+	_, err := c.client.Call(ctx, "containerd.services.events.ttrpc.v1.Events", "Forward",
+		wire.AppendMessage(nil, 1, envelope), [2]string{namespaceHeader, c.namespace})
+	if err == nil {
+		return nil
+	}
+	var answered *rpc.Error
+	if !errors.As(err, &answered) {
 		c.close()
 	}
-	if err != nil {
-		return fmt.Errorf("forward %s: %w", e.Topic, err)
-	}
-	return nil
+	return fmt.Errorf("forward %s: %w", e.Topic, err)
 }
 
 func (c *connection) connect(ctx context.Context) error {
 	if c.client != nil {
 		return nil
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", strings.TrimPrefix(c.address, "unix://"))
+	client, err := rpc.Dial(ctx, strings.TrimPrefix(c.address, "unix://"))
 	if err != nil {
 		return fmt.Errorf("connect to containerd: %w", err)
 	}
-	c.client = ttrpc.NewClient(conn)
+	c.client = client
 	return nil
 }
 
@@ -79,9 +68,10 @@ func (c *connection) close() {
 
 // refused reports whether containerd has understood the event and will never take it.
 func refused(err error) bool {
-	switch status.Code(err) {
-	case codes.InvalidArgument, codes.ResourceExhausted: // the second is ttrpc's answer to an oversized message
-		return true
+	var e *rpc.Error
+	if !errors.As(err, &e) {
+		return false
 	}
-	return false
+	// The second is also the answer to an oversized message.
+	return e.Code == rpc.InvalidArgument || e.Code == rpc.ResourceExhausted
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Create makes a container as far as `created`. After an error nothing is left of it, and no event tells of it.
-func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.CreateTaskResponse, error) {
+func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.PidResponse, error) {
 	if r.Checkpoint != "" {
 		// Not NotImplemented: containerd would take that for an older API and try again.
 		return nil, refuse(engine.FailedPrecondition, "restore from a checkpoint is not implemented")
@@ -41,14 +41,14 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 	}
 	s.keep()
 	t.setReady(c, func(e engine.Event) { s.publishLocked(t, e) })
-	return &api.CreateTaskResponse{Pid: uint32(c.Pid())}, nil
+	return &api.PidResponse{Pid: uint32(c.Pid())}, nil
 }
 
 func decodeOptions(r *api.CreateTaskRequest) (config.Options, error) {
-	if len(r.Options.GetValue()) == 0 {
+	if len(r.Options.Value) == 0 {
 		return config.Options{}, nil
 	}
-	o, err := config.Decode(r.Options.TypeUrl, r.Options.Value)
+	o, err := config.Decode(r.Options.TypeURL, r.Options.Value)
 	if err != nil {
 		return config.Options{}, &engine.Error{Kind: engine.InvalidArgument, Msg: err.Error(), Err: err}
 	}

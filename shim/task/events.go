@@ -77,11 +77,11 @@ func translate(e engine.Event, created []byte) (events.Event, bool) {
 		b = wire.AppendVarint(b, 3, pid)
 		b = wire.AppendVarint(b, 4, uint64(e.Exit.Status))
 		return events.Event{Topic: "/tasks/exit", Type: "containerd.events.TaskExit", Essential: true,
-			Body: wire.AppendMessage(b, 5, encodeTime(e.Exit.At))}, true
+			Body: wire.AppendMessage(b, 5, wire.Time(e.Exit.At))}, true
 	case engine.Deleted, engine.ExecDeleted:
 		b = wire.AppendVarint(b, 2, pid)
 		b = wire.AppendVarint(b, 3, uint64(e.Exit.Status))
-		b = wire.AppendMessage(b, 4, encodeTime(e.Exit.At))
+		b = wire.AppendMessage(b, 4, wire.Time(e.Exit.At))
 		return events.Event{Topic: "/tasks/delete", Type: "containerd.events.TaskDelete", Essential: true,
 			Body: wire.AppendString(b, 5, e.Exec)}, true
 	case engine.OOM:
@@ -101,26 +101,8 @@ func encodeCreate(r *api.CreateTaskRequest) []byte {
 	b := wire.AppendString(nil, 1, r.ID)
 	b = wire.AppendString(b, 2, r.Bundle)
 	for _, m := range r.Rootfs {
-		mount := wire.AppendString(nil, 1, m.Type)
-		mount = wire.AppendString(mount, 2, m.Source)
-		mount = wire.AppendString(mount, 3, m.Target)
-		for _, option := range m.Options {
-			mount = wire.AppendMessage(mount, 4, []byte(option)) // a repeated string keeps its empty ones
-		}
-		b = wire.AppendMessage(b, 3, mount)
+		b = wire.AppendMessage(b, 3, m.Encode())
 	}
-	io := wire.AppendString(nil, 1, r.Stdin)
-	io = wire.AppendString(io, 2, r.Stdout)
-	io = wire.AppendString(io, 3, r.Stderr)
-	if r.Terminal {
-		io = wire.AppendVarint(io, 4, 1)
-	}
-	b = wire.AppendMessage(b, 4, io)
+	b = wire.AppendMessage(b, 4, wire.Encode(r.Stdin, r.Stdout, r.Stderr, r.Terminal))
 	return wire.AppendString(b, 5, r.Checkpoint)
-}
-
-// encodeTime encodes a google.protobuf.Timestamp.
-func encodeTime(t time.Time) []byte {
-	b := wire.AppendVarint(nil, 1, uint64(t.Unix())) // negative for the zero time, as everywhere in containerd
-	return wire.AppendVarint(b, 2, uint64(t.Nanosecond()))
 }

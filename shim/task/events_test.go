@@ -20,7 +20,7 @@ func TestEventsAreThoseOfContainerd(t *testing.T) {
 	}
 	full := encodeCreate(&api.CreateTaskRequest{
 		ID: "c1", Bundle: "/b", Checkpoint: "cp",
-		Rootfs: []*api.Mount{{Type: "overlay", Source: "src", Target: "t", Options: []string{"ro", "", "x=y"}}, {Type: "bind"}},
+		Rootfs: api.Mounts{{Type: "overlay", Source: "src", Target: "t", Options: []string{"ro", "", "x=y"}}, {Type: "bind"}},
 		Stdin:  "i", Stdout: "o", Stderr: "e", Terminal: true,
 	})
 	bare := encodeCreate(&api.CreateTaskRequest{ID: "c1"})

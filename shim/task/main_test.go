@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/gosuda/gosudacon/shim/events"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/shim/rpc"
 )
 
 // shim is a task service behind a socket, with a client of it.
@@ -35,7 +37,7 @@ type shim struct {
 	root      string // of the state
 	client    api.TTRPCTaskService
 	raw       *ttrpc.Client
-	server    *ttrpc.Server
+	server    *rpc.Server
 	service   *Service
 	shutdowns chan struct{}
 
@@ -62,10 +64,7 @@ func newShim(t *testing.T) *shim {
 
 		LeaveOrphans: true,
 	})
-	var err error
-	if s.server, err = ttrpc.NewServer(); err != nil {
-		t.Fatal(err)
-	}
+	s.server = rpc.NewServer(slog.New(slog.DiscardHandler))
 	s.service.Register(s.server)
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {

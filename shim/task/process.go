@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
@@ -34,19 +31,19 @@ func (s *Service) find(id, exec string) (*task, *process, error) {
 }
 
 // Start runs init, or an exec that Exec has added.
-func (s *Service) Start(ctx context.Context, r *api.StartRequest) (*api.StartResponse, error) {
+func (s *Service) Start(ctx context.Context, r *api.ProcessRequest) (*api.PidResponse, error) {
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
 	if p != t.init {
 		pid, err := s.startExec(ctx, t, p)
-		return &api.StartResponse{Pid: uint32(pid)}, err
+		return &api.PidResponse{Pid: uint32(pid)}, err
 	}
 	if err := t.container.Start(ctx); err != nil {
 		return nil, ofRuntime("OCI runtime start failed", err)
 	}
-	return &api.StartResponse{Pid: uint32(t.container.Pid())}, nil
+	return &api.PidResponse{Pid: uint32(t.container.Pid())}, nil
 }
 
 func (s *Service) startExec(ctx context.Context, t *task, p *process) (pid int, err error) {
@@ -79,33 +76,33 @@ func (s *Service) startExec(ctx context.Context, t *task, p *process) (pid int, 
 }
 
 // Exec adds a process, which Start runs.
-func (s *Service) Exec(ctx context.Context, r *api.ExecProcessRequest) (*emptypb.Empty, error) {
+func (s *Service) Exec(ctx context.Context, r *api.ExecProcessRequest) error {
 	t, err := s.task(r.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var spec specs.Process
-	if err := json.Unmarshal(r.Spec.GetValue(), &spec); err != nil {
-		return nil, refuse(engine.InvalidArgument, fmt.Sprintf("decode process of exec %s: %v", r.ExecID, err))
+	if err := json.Unmarshal(r.Spec.Value, &spec); err != nil {
+		return refuse(engine.InvalidArgument, fmt.Sprintf("decode process of exec %s: %v", r.ExecID, err))
 	}
 	if r.ExecID == "" {
-		return nil, refuse(engine.InvalidArgument, "exec id is empty")
+		return refuse(engine.InvalidArgument, "exec id is empty")
 	}
 	spec.Terminal = r.Terminal
 	p := &process{exec: r.ExecID, stdin: r.Stdin, stdout: r.Stdout, stderr: r.Stderr, terminal: r.Terminal}
 	if err := t.addExec(p); err != nil {
-		return nil, err
+		return err
 	}
 	if err := t.container.AddExec(ctx, engine.ExecRequest{ID: r.ExecID, Process: &spec}); err != nil {
 		t.removeExec(r.ExecID)
-		return nil, err
+		return err
 	}
-	return &emptypb.Empty{}, nil
+	return nil
 }
 
 // Delete removes a container that has ended or never started, or an exec. It returns when all output has been delivered, or
 // drainTimeout has passed.
-func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.DeleteResponse, error) {
+func (s *Service) Delete(ctx context.Context, r *api.ProcessRequest) (*api.DeleteResponse, error) {
 	s.mu.Lock()
 	s.ending++
 	s.mu.Unlock()
@@ -142,7 +139,7 @@ func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 			s.finish(ctx, t, exec)
 		}
 	}
-	return &api.DeleteResponse{Pid: uint32(exit.Pid), ExitStatus: uint32(exit.Status), ExitedAt: timestamppb.New(exit.At)}, nil
+	return &api.DeleteResponse{Pid: uint32(exit.Pid), ExitStatus: uint32(exit.Status), ExitedAt: exit.At}, nil
 }
 
 // finish delivers the rest of a process's output and closes its stdio.
@@ -158,18 +155,15 @@ func (s *Service) finish(ctx context.Context, t *task, p *process) {
 }
 
 // Kill sends a signal to a process, or to all of the container.
-func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty, error) {
+func (s *Service) Kill(ctx context.Context, r *api.KillRequest) error {
 	if err := s.settle(ctx, r.ID); err != nil {
-		return nil, err
+		return err
 	}
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := t.container.Kill(ctx, p.exec, r.Signal, r.All); err != nil {
-		return nil, err
-	}
-	return &emptypb.Empty{}, nil
+	return t.container.Kill(ctx, p.exec, r.Signal, r.All)
 }
 
 // settleTime bounds how long the answer to Wait is held back for a client that is slow to read the output: ctr and nerdctl close
@@ -177,7 +171,7 @@ func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty,
 const settleTime = time.Second
 
 // Wait returns when the process has ended, at once if it has already.
-func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitResponse, error) {
+func (s *Service) Wait(ctx context.Context, r *api.ProcessRequest) (*api.WaitResponse, error) {
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -191,28 +185,28 @@ func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitRespon
 		defer cancel()
 		o.Settle(ctx)
 	}
-	return &api.WaitResponse{ExitStatus: uint32(exit.Status), ExitedAt: timestamppb.New(exit.At)}, nil
+	return &api.WaitResponse{ExitStatus: uint32(exit.Status), ExitedAt: exit.At}, nil
 }
 
 // statusWord translates the engine's word. `creating` is never seen: there is no task before Create has succeeded.
 func statusWord(s engine.Status) api.Status {
 	switch s {
 	case engine.StatusCreated:
-		return api.Status_CREATED
+		return api.StatusCreated
 	case engine.StatusRunning:
-		return api.Status_RUNNING
+		return api.StatusRunning
 	case engine.StatusPausing:
-		return api.Status_PAUSING
+		return api.StatusPausing
 	case engine.StatusPaused:
-		return api.Status_PAUSED
+		return api.StatusPaused
 	case engine.StatusStopped:
-		return api.Status_STOPPED
+		return api.StatusStopped
 	}
-	return api.Status_UNKNOWN
+	return api.StatusUnknown
 }
 
 // State returns the state of a process. It waits for nothing: containerd gives it two seconds.
-func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateResponse, error) {
+func (s *Service) State(_ context.Context, r *api.ProcessRequest) (*api.StateResponse, error) {
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
@@ -235,12 +229,12 @@ func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateRespo
 		Stderr:     p.stderr,
 		Terminal:   p.terminal,
 		ExitStatus: uint32(state.Exit.Status),
-		ExitedAt:   timestamppb.New(state.Exit.At),
+		ExitedAt:   state.Exit.At,
 	}, nil
 }
 
 // Pids lists the processes of a container; those of execs carry their exec's id.
-func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse, error) {
+func (s *Service) Pids(_ context.Context, r *api.ContainerRequest) (*api.PidsResponse, error) {
 	t, err := s.task(r.ID)
 	if err != nil {
 		return nil, err
@@ -249,12 +243,12 @@ func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse
 	if err != nil {
 		return nil, err
 	}
-	answer := &api.PidsResponse{Processes: make([]*api.ProcessInfo, len(list))}
+	answer := &api.PidsResponse{Processes: make([]api.ProcessInfo, len(list))}
 	for i, p := range list {
-		answer.Processes[i] = &api.ProcessInfo{Pid: uint32(p.Pid)}
+		answer.Processes[i] = api.ProcessInfo{Pid: uint32(p.Pid)}
 		if p.Exec != "" {
-			answer.Processes[i].Info = &anypb.Any{
-				TypeUrl: "containerd.runc.v1.ProcessDetails",
+			answer.Processes[i].Info = &wire.Any{
+				TypeURL: "containerd.runc.v1.ProcessDetails",
 				Value:   wire.AppendString(nil, 1, p.Exec),
 			}
 		}
@@ -263,34 +257,31 @@ func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse
 }
 
 // ResizePty sets the size of a process's terminal. Without one it does nothing.
-func (s *Service) ResizePty(_ context.Context, r *api.ResizePtyRequest) (*emptypb.Empty, error) {
+func (s *Service) ResizePty(_ context.Context, r *api.ResizePtyRequest) error {
 	t, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o := p.io.Load()
 	if !p.terminal || o == nil {
-		return &emptypb.Empty{}, nil
+		return nil
 	}
 	state, err := t.container.State(p.exec)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if state.Status == engine.StatusStopped {
-		return nil, refuse(engine.FailedPrecondition, "cannot resize a stopped container")
+		return refuse(engine.FailedPrecondition, "cannot resize a stopped container")
 	}
-	if err := o.Resize(uint16(r.Width), uint16(r.Height)); err != nil {
-		return nil, err
-	}
-	return &emptypb.Empty{}, nil
+	return o.Resize(uint16(r.Width), uint16(r.Height))
 }
 
 // CloseIO ends a process's stdin as far as the shim holds it. Without stdin, and again, it does nothing.
-func (s *Service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Empty, error) {
+func (s *Service) CloseIO(_ context.Context, r *api.CloseIORequest) error {
 	_, p, err := s.find(r.ID, r.ExecID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.closeStdin()
-	return &emptypb.Empty{}, nil
+	return nil
 }

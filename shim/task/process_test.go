@@ -2,8 +2,8 @@ package task
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -14,10 +14,10 @@ import (
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/shim/rpc"
 )
 
 // A process that ends at once must not confuse the order.
@@ -361,18 +361,10 @@ func TestVersion2(t *testing.T) {
 	refused(t, "unknown id", call("Start", &api.StartRequest{ID: "c1"}, &api.StartResponse{}), codes.NotFound)
 }
 
-// A panic fails one call.
-func TestPanic(t *testing.T) {
-	broken := method(New(Config{}), "State", func(context.Context, *api.StateRequest) (*emptypb.Empty, error) {
-		panic("a bug")
-	})
-	answer, err := broken(t.Context(), func(any) error { return nil })
-	if answer != nil {
-		t.Errorf("got %v", answer)
-	}
-	refused(t, "call", err, codes.Internal, "State: internal error: a bug")
-	_, err = broken(t.Context(), func(any) error { return io.ErrUnexpectedEOF })
-	if err != io.ErrUnexpectedEOF {
+func TestMalformedRequest(t *testing.T) {
+	_, err := method(newShim(t).service.State)(t.Context(), []byte("no message"))
+	var e *rpc.Error
+	if !errors.As(err, &e) || e.Code != rpc.InvalidArgument {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,19 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/containerd/ttrpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/config"
 	"github.com/gosuda/gosudacon/shim/events"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
+	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/shim/rpc"
 )
 
 // Config is what a Service needs from the process around it.
@@ -28,7 +24,7 @@ type Config struct {
 	// Publish queues an event for containerd. It must not wait.
 	Publish func(events.Event)
 	// Shutdown is called once, when containerd asks for the end and nothing is left. The answer to that request has not
-	// been written yet: leave through ttrpc.Server.Shutdown, which lets it finish.
+	// been written yet: leave through rpc.Server.Shutdown, which lets it finish.
 	Shutdown func()
 	// LeaveOrphans stops the service from adopting and reaping what the containers orphan. A process with several services,
 	// such as a test, sets it: one would reap the children of another.
@@ -81,53 +77,58 @@ func (s *Service) newEngine(root string) (*engine.Engine, error) {
 
 // Register makes srv answer both versions of the API. Their messages are the same but for the name of the package, so that
 // one set of types decodes both.
-func (s *Service) Register(srv *ttrpc.Server) {
-	desc := &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
-		"Create":     method(s, "Create", s.Create),
-		"State":      method(s, "State", s.State),
-		"Start":      method(s, "Start", s.Start),
-		"Delete":     method(s, "Delete", s.Delete),
-		"Pids":       method(s, "Pids", s.Pids),
-		"Pause":      method(s, "Pause", s.Pause),
-		"Resume":     method(s, "Resume", s.Resume),
-		"Checkpoint": method(s, "Checkpoint", s.Checkpoint),
-		"Kill":       method(s, "Kill", s.Kill),
-		"Exec":       method(s, "Exec", s.Exec),
-		"ResizePty":  method(s, "ResizePty", s.ResizePty),
-		"CloseIO":    method(s, "CloseIO", s.CloseIO),
-		"Update":     method(s, "Update", s.Update),
-		"Wait":       method(s, "Wait", s.Wait),
-		"Stats":      method(s, "Stats", s.Stats),
-		"Connect":    method(s, "Connect", s.Connect),
-		"Shutdown":   method(s, "Shutdown", s.Shutdown),
-	}}
-	srv.RegisterService("containerd.task.v3.Task", desc)
-	srv.RegisterService("containerd.task.v2.Task", desc)
+func (s *Service) Register(srv *rpc.Server) {
+	methods := rpc.Service{
+		"Create":     method(s.Create),
+		"State":      method(s.State),
+		"Start":      method(s.Start),
+		"Delete":     method(s.Delete),
+		"Pids":       method(s.Pids),
+		"Pause":      action(s.Pause),
+		"Resume":     action(s.Resume),
+		"Checkpoint": action(s.Checkpoint),
+		"Kill":       action(s.Kill),
+		"Exec":       action(s.Exec),
+		"ResizePty":  action(s.ResizePty),
+		"CloseIO":    action(s.CloseIO),
+		"Update":     action(s.Update),
+		"Wait":       method(s.Wait),
+		"Stats":      method(s.Stats),
+		"Connect":    method(s.Connect),
+		"Shutdown":   action(s.Shutdown),
+	}
+	srv.Register("containerd.task.v3.Task", methods)
+	srv.Register("containerd.task.v2.Task", methods)
 }
 
-// method adapts a handler to ttrpc. A panic fails the call, not the shim, which supervises every container of a pod.
-func method[Request, Response any](s *Service, name string, handle func(context.Context, *Request) (*Response, error)) ttrpc.Method {
-	return func(ctx context.Context, unmarshal func(any) error) (answer any, err error) {
-		r := new(Request)
-		if err := unmarshal(r); err != nil {
-			return nil, err
+// message is a pointer to a request that can be decoded.
+type message[T any] interface {
+	*T
+	wire.Decoder
+}
+
+// method adapts a handler to the server.
+func method[T any, Request message[T], Response interface{ Encode() []byte }](handle func(context.Context, Request) (Response, error)) rpc.Method {
+	return func(ctx context.Context, b []byte) ([]byte, error) {
+		r := Request(new(T))
+		if err := r.Decode(b); err != nil {
+			return nil, &rpc.Error{Code: rpc.InvalidArgument, Message: "decode request: " + err.Error()}
 		}
-		defer func() {
-			if p := recover(); p != nil {
-				s.cfg.Log.Error("panic", "method", name, "value", p, "stack", string(debug.Stack()))
-				answer, err = nil, status.Errorf(codes.Internal, "%s: internal error: %v", name, p)
-			}
-		}()
-		a, err := handle(ctx, r)
+		answer, err := handle(ctx, r)
 		if err != nil {
 			return nil, statusOf(err)
 		}
-		return a, nil
+		return answer.Encode(), nil
 	}
 }
 
+// action adapts a handler that answers google.protobuf.Empty.
+func action[T any, Request message[T]](handle func(context.Context, Request) error) rpc.Method {
+	return method(func(ctx context.Context, r Request) (api.Empty, error) { return api.Empty{}, handle(ctx, r) })
+}
+
 // Connect says who serves. It knows no error: after a restart containerd asks also for what this shim has never heard of.
-func (s *Service) Connect(_ context.Context, r *api.ConnectRequest) (*api.ConnectResponse, error) {
+func (s *Service) Connect(_ context.Context, r *api.ContainerRequest) (*api.ConnectResponse, error) {
 	answer := &api.ConnectResponse{ShimPid: uint32(os.Getpid())}
 	if t, err := s.task(r.ID); err == nil {
 		answer.TaskPid = uint32(t.container.Pid())
@@ -137,12 +138,12 @@ func (s *Service) Connect(_ context.Context, r *api.ConnectRequest) (*api.Connec
 
 // Shutdown ends the shim if nothing is left, and does nothing otherwise: containerd asks after every Delete. A task that is
 // being created may be one whose client has given up; nobody asks again for that one.
-func (s *Service) Shutdown(context.Context, *api.ShutdownRequest) (*emptypb.Empty, error) {
+func (s *Service) Shutdown(context.Context, *api.ContainerRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave = true
 	s.leaveLocked()
-	return &emptypb.Empty{}, nil
+	return nil
 }
 
 func (s *Service) leaveLocked() {

@@ -5,15 +5,13 @@ import (
 	"encoding/binary"
 	"math"
 
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/gosuda/gosudacon/runtime/engine"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
 // Stats returns the figures of a container's cgroup, after its end the last ones: containerd looks there for the reason.
-func (s *Service) Stats(_ context.Context, r *api.StatsRequest) (*api.StatsResponse, error) {
+func (s *Service) Stats(_ context.Context, r *api.ContainerRequest) (*api.StatsResponse, error) {
 	t, err := s.task(r.ID)
 	if err != nil {
 		return nil, err
@@ -31,14 +29,14 @@ func (s *Service) Stats(_ context.Context, r *api.StatsRequest) (*api.StatsRespo
 
 // encodeStats encodes io.containerd.cgroups.v1.Metrics or v2.Metrics of containerd/cgroups, field by field: CRI asks once a
 // second for every container, and the generated messages would keep 150 KiB in each shim.
-func encodeStats(s *engine.Stats) (*anypb.Any, error) {
+func encodeStats(s *engine.Stats) (wire.Any, error) {
 	switch {
 	case s != nil && s.V1 != nil:
-		return &anypb.Any{TypeUrl: "io.containerd.cgroups.v1.Metrics", Value: encodeV1(s.V1)}, nil
+		return wire.Any{TypeURL: "io.containerd.cgroups.v1.Metrics", Value: encodeV1(s.V1)}, nil
 	case s != nil && s.V2 != nil:
-		return &anypb.Any{TypeUrl: "io.containerd.cgroups.v2.Metrics", Value: encodeV2(s.V2)}, nil
+		return wire.Any{TypeURL: "io.containerd.cgroups.v2.Metrics", Value: encodeV2(s.V2)}, nil
 	}
-	return nil, refuse(engine.NotFound, "cgroup does not exist")
+	return wire.Any{}, refuse(engine.NotFound, "cgroup does not exist")
 }
 
 func encodeV1(s *engine.StatsV1) []byte {

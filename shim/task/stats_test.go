@@ -51,8 +51,8 @@ func TestStatsAreThoseOfContainerd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := string(c.message.ProtoReflect().Descriptor().FullName()); a.TypeUrl != want {
-			t.Errorf("type %s, want %s", a.TypeUrl, want)
+		if want := string(c.message.ProtoReflect().Descriptor().FullName()); a.TypeURL != want {
+			t.Errorf("type %s, want %s", a.TypeURL, want)
 		}
 		if err := proto.Unmarshal(a.Value, c.message); err != nil {
 			t.Fatal(err)

@@ -5,16 +5,14 @@ import (
 	"errors"
 	"strings"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/rpc"
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
 
 // outcome is how an error goes over the wire.
 type outcome struct {
-	code codes.Code
+	code rpc.Code
 	// words end the text, as they do in errors of containerd/errdefs: there are clients that look for them.
 	words string
 }
@@ -22,21 +20,21 @@ type outcome struct {
 // outcomes is the one translation of what the engine refuses. Unknown is what clients know from containerd-shim-runc-v2 for
 // whatever its runtime could not do.
 var outcomes = [...]outcome{
-	engine.Internal:           {codes.Unknown, ""},
-	engine.InvalidArgument:    {codes.InvalidArgument, "invalid argument"},
-	engine.NotFound:           {codes.NotFound, "not found"},
-	engine.AlreadyExists:      {codes.AlreadyExists, "already exists"},
-	engine.FailedPrecondition: {codes.FailedPrecondition, "failed precondition"},
-	engine.NotImplemented:     {codes.Unimplemented, "not implemented"},
+	engine.Internal:           {rpc.Unknown, ""},
+	engine.InvalidArgument:    {rpc.InvalidArgument, "invalid argument"},
+	engine.NotFound:           {rpc.NotFound, "not found"},
+	engine.AlreadyExists:      {rpc.AlreadyExists, "already exists"},
+	engine.FailedPrecondition: {rpc.FailedPrecondition, "failed precondition"},
+	engine.NotImplemented:     {rpc.Unimplemented, "not implemented"},
 }
 
-// statusOf turns an error into the status that goes over the wire. ttrpc's own conversion knows bare sentinels only.
-func statusOf(err error) error {
+// statusOf turns an error into the status that goes over the wire.
+func statusOf(err error) *rpc.Error {
 	o, text := outcomeOf(err), err.Error()
 	if !strings.Contains(text, o.words) {
 		text += ": " + o.words
 	}
-	return status.Error(o.code, text)
+	return &rpc.Error{Code: o.code, Message: text}
 }
 
 func outcomeOf(err error) outcome {
@@ -44,9 +42,9 @@ func outcomeOf(err error) outcome {
 	var scheme stdio.SchemeError
 	switch {
 	case errors.Is(err, context.Canceled):
-		return outcome{code: codes.Canceled}
+		return outcome{code: rpc.Canceled}
 	case errors.Is(err, context.DeadlineExceeded):
-		return outcome{code: codes.DeadlineExceeded}
+		return outcome{code: rpc.DeadlineExceeded}
 	case errors.As(err, &refused):
 		return outcomes[refused.Kind]
 	case errors.As(err, &scheme):

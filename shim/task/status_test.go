@@ -6,34 +6,32 @@ import (
 	"fmt"
 	"testing"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/rpc"
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
 
 func TestStatusOf(t *testing.T) {
 	for _, c := range []struct {
 		err  error
-		code codes.Code
+		code rpc.Code
 		text string
 	}{
-		{refuse(engine.Internal, "x"), codes.Unknown, "x"},
-		{refuse(engine.InvalidArgument, "x"), codes.InvalidArgument, "x: invalid argument"},
-		{refuse(engine.NotFound, "x"), codes.NotFound, "x: not found"},
-		{refuse(engine.NotFound, "x not found"), codes.NotFound, "x not found"},
-		{refuse(engine.AlreadyExists, "id x"), codes.AlreadyExists, "id x: already exists"},
-		{refuse(engine.FailedPrecondition, "x"), codes.FailedPrecondition, "x: failed precondition"},
-		{refuse(engine.NotImplemented, "x"), codes.Unimplemented, "x: not implemented"},
-		{fmt.Errorf("wrapped: %w", refuse(engine.NotFound, "x")), codes.NotFound, "wrapped: x: not found"},
-		{fmt.Errorf("stdin: %w", stdio.SchemeError("x")), codes.InvalidArgument, "stdin: unknown STDIO scheme x: invalid argument"},
-		{context.Canceled, codes.Canceled, "context canceled"},
-		{&engine.Error{Msg: "x", Err: context.DeadlineExceeded}, codes.DeadlineExceeded, "x"},
-		{errors.New("x"), codes.Unknown, "x"},
+		{refuse(engine.Internal, "x"), rpc.Unknown, "x"},
+		{refuse(engine.InvalidArgument, "x"), rpc.InvalidArgument, "x: invalid argument"},
+		{refuse(engine.NotFound, "x"), rpc.NotFound, "x: not found"},
+		{refuse(engine.NotFound, "x not found"), rpc.NotFound, "x not found"},
+		{refuse(engine.AlreadyExists, "id x"), rpc.AlreadyExists, "id x: already exists"},
+		{refuse(engine.FailedPrecondition, "x"), rpc.FailedPrecondition, "x: failed precondition"},
+		{refuse(engine.NotImplemented, "x"), rpc.Unimplemented, "x: not implemented"},
+		{fmt.Errorf("wrapped: %w", refuse(engine.NotFound, "x")), rpc.NotFound, "wrapped: x: not found"},
+		{fmt.Errorf("stdin: %w", stdio.SchemeError("x")), rpc.InvalidArgument, "stdin: unknown STDIO scheme x: invalid argument"},
+		{context.Canceled, rpc.Canceled, "context canceled"},
+		{&engine.Error{Msg: "x", Err: context.DeadlineExceeded}, rpc.DeadlineExceeded, "x"},
+		{errors.New("x"), rpc.Unknown, "x"},
 	} {
 		got := statusOf(c.err)
-		if status.Code(got) != c.code || status.Convert(got).Message() != c.text {
+		if got.Code != c.code || got.Message != c.text {
 			t.Errorf("%v: got %v", c.err, got)
 		}
 	}
@@ -61,7 +59,7 @@ func TestOfRuntime(t *testing.T) {
 // containerd takes Unimplemented for an older API and asks again.
 func TestCreateIsNeverNotImplemented(t *testing.T) {
 	err := neverNotImplemented(fmt.Errorf("wrapped: %w", refuse(engine.NotImplemented, "time travel")))
-	if outcomeOf(err).code != codes.FailedPrecondition || err.Error() != "wrapped: time travel" {
+	if outcomeOf(err).code != rpc.FailedPrecondition || err.Error() != "wrapped: time travel" {
 		t.Errorf("got %v, %v", outcomeOf(err), err)
 	}
 	plain := errors.New("x")
