@@ -92,7 +92,7 @@ func TestUnknownStdioScheme(t *testing.T) {
 	refused(t, err, nil, "unknown STDIO scheme", "gopher")
 }
 
-// TestNobodyReads: neither the create nor the end of a container waits for the reader of a FIFO.
+// TestNobodyReads: a FIFO without a reader is refused, and not waited for until the client gives up.
 func TestNobodyReads(t *testing.T) {
 	s := newSetup(t)
 	id, spec := s.spec(t, "sh", "-c", "echo into the void")
@@ -102,9 +102,22 @@ func TestNobodyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	shim := s.started(t, b)
+	_, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: fifo})
+	refused(t, err, errdefs.ErrFailedPrecondition, fifo, "nobody reads")
+}
+
+// TestReaderGoes: the reader of a FIFO goes before the container has written anything. Neither its end nor its delete waits.
+func TestReaderGoes(t *testing.T) {
+	s := newSetup(t)
+	id, spec := s.spec(t, "sh", "-c", "echo into the void")
+	b := s.bundle(t, id, config(t, spec))
+	fifo := filepath.Join(b.Path, "stdout")
+	reader := readFIFO(t, fifo)
+	shim := s.started(t, b)
 	if _, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: fifo}); err != nil {
 		t.Fatal(err)
 	}
+	reader.Close()
 	if _, err := shim.Task.Start(t.Context(), &taskapi.StartRequest{ID: id}); err != nil {
 		t.Fatal(err)
 	}

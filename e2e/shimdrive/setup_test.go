@@ -194,6 +194,20 @@ func create(t *testing.T, shim *Shim, b *Bundle) (*taskapi.CreateTaskResponse, e
 }
 
 // refused checks an error of the shim: that there is one, its kind, and that it names things.
+// readFIFO makes a FIFO and opens it as a client does, before there is a writer.
+func readFIFO(t *testing.T, path string) *os.File {
+	t.Helper()
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 func refused(t *testing.T, err error, kind error, parts ...string) {
 	t.Helper()
 	if err == nil {

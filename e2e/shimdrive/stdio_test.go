@@ -12,7 +12,6 @@ import (
 	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
-	"golang.org/x/sys/unix"
 )
 
 // TestReaderRestarts: the client of a FIFO goes and another one comes, as when containerd restarts; nothing is lost between them.
@@ -22,9 +21,7 @@ func TestReaderRestarts(t *testing.T) {
 	id, spec := s.spec(t, "seq", "1", fmt.Sprint(lines))
 	b := s.bundle(t, id, config(t, spec))
 	fifo := filepath.Join(b.Path, "stdout")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	f := readFIFO(t, fifo)
 	shim := s.started(t, b)
 	if _, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: fifo}); err != nil {
 		t.Fatal(err)
@@ -34,20 +31,16 @@ func TestReaderRestarts(t *testing.T) {
 	}
 	var got bytes.Buffer
 	for range 4 {
-		f, err := os.Open(fifo)
-		if err != nil {
-			t.Fatal(err)
-		}
 		if _, err := io.CopyN(&got, f, 1_000_003); err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
+		var err error
+		if f, err = os.Open(fifo); err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
 	}
-	f, err := os.Open(fifo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	read := make(chan error, 1)
 	go func() { _, err := io.Copy(&got, f); read <- err }()
 	if _, err := shim.Task.Wait(t.Context(), &taskapi.WaitRequest{ID: id}); err != nil {
@@ -80,18 +73,11 @@ func TestStdout64MiB(t *testing.T) {
 			id, spec := s.spec(t, "seq", "1", fmt.Sprint(lines))
 			b := s.bundle(t, id, config(t, spec))
 			fifo := filepath.Join(b.Path, "stdout")
-			if err := unix.Mkfifo(fifo, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			f := readFIFO(t, fifo)
 			shim := s.started(t, b)
 			if _, err := shim.Task.Create(t.Context(), &taskapi.CreateTaskRequest{ID: id, Bundle: b.Path, Stdout: fifo}); err != nil {
 				t.Fatal(err)
 			}
-			f, err := os.Open(fifo)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
 			if _, err := shim.Task.Start(t.Context(), &taskapi.StartRequest{ID: id}); err != nil {
 				t.Fatal(err)
 			}

@@ -183,10 +183,19 @@ func reader(t *testing.T, path string) *os.File {
 	return f
 }
 
-// open opens stdio and checks that all of it is gone at the end of the test.
+// open opens stdio and checks that all of it is gone at the end of the test. Every FIFO has a reader for that long.
 func open(t *testing.T, cfg Config) *IO {
 	t.Helper()
 	checkLeaks(t)
+	for _, path := range []string{cfg.Stdout, cfg.Stderr} {
+		if info, err := os.Stat(path); err == nil && info.Mode().Type() == os.ModeNamedPipe {
+			f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+		}
+	}
 	o, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -4,30 +4,20 @@ import (
 	"context"
 	"io"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestSettle: the end of a process is told only when a slow client has read its output, or when time is up.
 func TestSettle(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "out")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	fifo := mkfifo(t, "out")
+	client := reader(t, fifo)
 	o, err := Open(t.Context(), Config{Stdout: fifo, UID: os.Geteuid(), GID: os.Getegid()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	client, err := os.OpenFile(fifo, os.O_RDONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
 	const size = 60_000
 	_, out, _ := o.ContainerEnds()
 	if _, err := out.Write(make([]byte, size)); err != nil {

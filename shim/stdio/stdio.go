@@ -4,6 +4,7 @@ package stdio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -50,9 +51,10 @@ type IO struct {
 	closed  bool
 }
 
-// Open makes the process's ends and opens the client's. It never waits for a client: both ends of a FIFO are opened here, so
-// that the client may come, go and come back. It waits for a logger to be ready, but for no longer than ctx. The caller
-// closes the result. An URI that nobody serves is a SchemeError.
+// Open makes the process's ends and opens the client's. Both ends of a FIFO are opened here, so that the client may go and
+// come back; but when Open is called it must be there, as every client of containerd is, or the output would go nowhere: a
+// FIFO that nobody has opened for reading within readerTimeout is an UnreadError. Open waits for a logger to be ready, but for
+// no longer than ctx. The caller closes the result. An URI that nobody serves is a SchemeError.
 func Open(ctx context.Context, cfg Config) (_ *IO, err error) {
 	if cfg.Start == nil {
 		cfg.Start = startAndWait
@@ -77,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (_ *IO, err error) {
 	if stdout.isLogger() {
 		err = o.openLogger(ctx, cfg, stdout)
 	} else {
-		err = o.openOutputs(cfg, stdout, stderr)
+		err = o.openOutputs(ctx, cfg, stdout, stderr)
 	}
 	if err != nil {
 		return nil, err
@@ -140,11 +142,11 @@ func (o *IO) openStdin(cfg Config, t target) error {
 }
 
 // openOutputs prepares the ways from the process to FIFOs or files. A terminal has one, which is emptied even to nowhere.
-func (o *IO) openOutputs(cfg Config, stdout, stderr target) error {
+func (o *IO) openOutputs(ctx context.Context, cfg Config, stdout, stderr target) error {
 	if cfg.Terminal {
 		s := newOutput(cfg, "stdout")
 		o.outs = append(o.outs, s)
-		return wrapOpen("stdout", s.openDestination(stdout))
+		return wrapOpen("stdout", s.openDestination(ctx, stdout))
 	}
 	for i, t := range []target{1: stdout, 2: stderr} {
 		if t.scheme == schemeNull {
@@ -153,7 +155,7 @@ func (o *IO) openOutputs(cfg Config, stdout, stderr target) error {
 		name := [...]string{1: "stdout", 2: "stderr"}[i]
 		s := newOutput(cfg, name)
 		o.outs = append(o.outs, s)
-		if err := s.openDestination(t); err != nil {
+		if err := s.openDestination(ctx, t); err != nil {
 			return wrapOpen(name, err)
 		}
 		r, w, err := newContainerPipe(cfg)
@@ -200,7 +202,7 @@ func (o *IO) openLogger(ctx context.Context, cfg Config, t target) error {
 }
 
 // openDestination opens the client's side of an output stream.
-func (s *stream) openDestination(t target) (err error) {
+func (s *stream) openDestination(ctx context.Context, t target) (err error) {
 	switch t.scheme {
 	case schemeNull:
 		return nil
@@ -219,14 +221,43 @@ func (s *stream) openDestination(t target) (err error) {
 		s.dst, err = os.OpenFile(t.path, os.O_WRONLY|os.O_APPEND, 0)
 		return err
 	}
-	// Our own reader, which never reads: it lets us open the other end without waiting, and keeps what is written while
-	// the client is away.
+	if s.dst, err = openForReader(ctx, t.path); err != nil {
+		return err
+	}
+	// Our own reader, which never reads, keeps what is written while the client is away.
 	s.keep, err = unix.Open(t.path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: t.path, Err: err}
 	}
-	s.dst, err = os.OpenFile(t.path, os.O_WRONLY|unix.O_NONBLOCK, 0)
-	return err
+	return nil
+}
+
+// readerTimeout is how long Open waits for the reader of a FIFO. Clients open theirs before they ask for a process, but often
+// in a thread that is only on its way; nobody who is ever going to read needs that long.
+const readerTimeout = 3 * time.Second
+
+// UnreadError refuses a FIFO that nobody reads.
+type UnreadError string
+
+func (e UnreadError) Error() string {
+	return fmt.Sprintf("nobody reads the FIFO %s: open it for reading first", string(e))
+}
+
+// openForReader opens a FIFO for writing when somebody has opened it for reading.
+func openForReader(ctx context.Context, path string) (*os.File, error) {
+	ctx, cancel := context.WithTimeout(ctx, readerTimeout)
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.ENXIO) {
+			return f, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, UnreadError(path)
+		}
+	}
 }
 
 // begin starts to copy. With a terminal that waits for AttachConsole.

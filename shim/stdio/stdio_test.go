@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -398,5 +399,43 @@ func TestFullDisk(t *testing.T) {
 	drain(t, o)
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "no space left on device") {
 		t.Errorf("logged %q", got)
+	}
+}
+
+// A FIFO without a reader is refused; one whose reader is late is not.
+func TestFIFONeedsAReader(t *testing.T) {
+	checkLeaks(t)
+	out := mkfifo(t, "out")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := Open(ctx, Config{Stdout: out})
+	if want := (UnreadError(out)); !errors.Is(err, want) || !strings.Contains(err.Error(), "stdout") {
+		t.Errorf("got %v", err)
+	}
+
+	read := make(chan string)
+	go func() {
+		time.Sleep(20 * time.Millisecond) // the call of Open comes first, mostly
+		text, err := os.ReadFile(out)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		read <- string(text)
+	}()
+	o, err := Open(t.Context(), Config{Stdout: out, UID: os.Geteuid(), GID: os.Getegid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	_, w, _ := o.ContainerEnds()
+	if _, err := w.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	o.CloseContainerEnds()
+	if err := o.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := <-read; text != "x" {
+		t.Errorf("read %q", text)
 	}
 }

@@ -274,13 +274,9 @@ func rootfs(t *testing.T) string {
 }
 
 // output makes a FIFO and collects what is written to it.
-func (s *shim) output() (path string, text func() string) {
+func (s *shim) output() (string, func() string) {
 	s.t.Helper()
-	path = s.fifo()
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	path, f := s.reader()
 	var all []byte
 	done := make(chan struct{})
 	return path, func() string {
@@ -293,6 +289,25 @@ func (s *shim) output() (path string, text func() string) {
 		<-done
 		return string(all)
 	}
+}
+
+// reader makes a FIFO and opens it as a client does, before there is a writer.
+func (s *shim) reader() (path string, f *os.File) {
+	s.t.Helper()
+	path = s.fifo()
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return path, f
+}
+
+// idleFIFO makes a FIFO whose reader never reads.
+func (s *shim) idleFIFO() string {
+	s.t.Helper()
+	path, f := s.reader()
+	s.t.Cleanup(func() { f.Close() })
+	return path
 }
 
 func (s *shim) fifo() string {

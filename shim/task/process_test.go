@@ -78,7 +78,7 @@ func TestKill(t *testing.T) {
 func TestDeleteOfCreated(t *testing.T) {
 	s := newShim(t)
 	r := s.request("c1", sh("true"))
-	r.Stdout = s.fifo() // nobody reads
+	r.Stdout = s.idleFIFO()
 	pid := s.create(r)
 	s.delete("c1", "")
 	equalEvents(t, s.events("c1"), "create c1", "exit c1", "delete c1")
@@ -157,7 +157,7 @@ func TestExecsEndWithInit(t *testing.T) {
 	s.create(r)
 	s.start("c1", "")
 	for _, id := range []string{"e1", "e2", "e3"} {
-		x := &api.ExecProcessRequest{ID: "c1", ExecID: id, Stdout: s.fifo(), Stdin: s.fifo()}
+		x := &api.ExecProcessRequest{ID: "c1", ExecID: id, Stdout: s.idleFIFO(), Stdin: s.fifo()}
 		s.addExec(x, "/bin/sleep", "1000")
 	}
 	s.start("c1", "e1")
@@ -195,7 +195,7 @@ func TestDeleteOfExecWithHeldOutput(t *testing.T) {
 	s := newShim(t)
 	s.create(s.request("c1", sh("sleep 1000")))
 	s.start("c1", "")
-	s.addExec(&api.ExecProcessRequest{ID: "c1", ExecID: "e1", Stdout: s.fifo()}, "/bin/sh", "-c", "sleep 1000 & exit 0")
+	s.addExec(&api.ExecProcessRequest{ID: "c1", ExecID: "e1", Stdout: s.idleFIFO()}, "/bin/sh", "-c", "sleep 1000 & exit 0")
 	s.start("c1", "e1")
 	s.wait("c1", "e1")
 	s.service.drain = 50 * time.Millisecond

@@ -40,6 +40,7 @@ func statusOf(err error) *rpc.Error {
 func outcomeOf(err error) outcome {
 	var refused *engine.Error
 	var scheme stdio.SchemeError
+	var unread stdio.UnreadError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return outcome{code: rpc.Canceled}
@@ -49,6 +50,8 @@ func outcomeOf(err error) outcome {
 		return outcomes[refused.Kind]
 	case errors.As(err, &scheme):
 		return outcomes[engine.InvalidArgument]
+	case errors.As(err, &unread):
+		return outcomes[engine.FailedPrecondition]
 	}
 	return outcomes[engine.Internal]
 }

@@ -26,6 +26,8 @@ func TestStatusOf(t *testing.T) {
 		{refuse(engine.NotImplemented, "x"), rpc.Unimplemented, "x: not implemented"},
 		{fmt.Errorf("wrapped: %w", refuse(engine.NotFound, "x")), rpc.NotFound, "wrapped: x: not found"},
 		{fmt.Errorf("stdin: %w", stdio.SchemeError("x")), rpc.InvalidArgument, "stdin: unknown STDIO scheme x: invalid argument"},
+		{fmt.Errorf("stdout: %w", stdio.UnreadError("/f")), rpc.FailedPrecondition,
+			"stdout: nobody reads the FIFO /f: open it for reading first: failed precondition"},
 		{context.Canceled, rpc.Canceled, "context canceled"},
 		{&engine.Error{Msg: "x", Err: context.DeadlineExceeded}, rpc.DeadlineExceeded, "x"},
 		{errors.New("x"), rpc.Unknown, "x"},
