@@ -150,7 +150,7 @@ func attacker(args []string) {
 		listDescriptors()
 	case "node":
 		dev, _ := strconv.Atoi(args[2])
-		fmt.Println("mknod", errno(unix.Mknod(args[1], unix.S_IFBLK|0o600, dev)))
+		fmt.Println("mknod", errno(unix.Mknod(args[1], unix.S_IFCHR|0o600, dev)))
 		_, err := unix.Open(args[1], unix.O_RDONLY, 0)
 		fmt.Println("open", errno(err))
 	}

@@ -163,8 +163,13 @@ func TestExecveFails(t *testing.T) {
 
 func startExec(t testing.TB, c *engine.Container, id string, args ...string) (string, engine.Exit) {
 	t.Helper()
+	return execProcess(t, c, id, testkit.Spec(args...).Process)
+}
+
+// execProcess runs a process in a container and returns its output and exit.
+func execProcess(t testing.TB, c *engine.Container, id string, p *specs.Process) (string, engine.Exit) {
+	t.Helper()
 	ctx := timeout(t)
-	p := testkit.Spec(args...).Process
 	if err := c.AddExec(ctx, engine.ExecRequest{ID: id, Process: p}); err != nil {
 		t.Fatalf("add exec: %v", err)
 	}
