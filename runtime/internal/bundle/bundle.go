@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/trusted"
 )
 
 // ErrConfig is a config.json that is missing or no JSON of a spec.
@@ -21,17 +23,33 @@ var ErrConfig = errors.New("config.json")
 // ConfigFile returns where the config of the bundle in dir is.
 func ConfigFile(dir string) string { return filepath.Join(dir, "config.json") }
 
+// configLimit bounds what is read of a config.json, in bytes. It is far more than the arguments, the environment and the
+// mounts that the kernel takes.
+const configLimit = 16 << 20
+
 // Load reads a config.json.
 func Load(name string) (*specs.Spec, error) {
-	data, err := os.ReadFile(name)
+	data, err := trusted.ReadRegular(name, configLimit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	spec, err := Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: parse %s: %w", ErrConfig, name, err)
+	}
+	return spec, nil
+}
+
+// Parse decodes the text of a config.json. Of a name that occurs twice in an object the last holds.
+func Parse(data []byte) (*specs.Spec, error) {
+	if err := checkText(data); err != nil {
+		return nil, err
+	}
 	var spec specs.Spec
 	if err := json.Unmarshal(data, &spec); err != nil {
-		return nil, fmt.Errorf("%w: parse %s: %w", ErrConfig, name, describe(data, err))
+		return nil, describe(data, err)
 	}
-	return &spec, nil
+	return &spec, checkStrings(data, &spec)
 }
 
 // describe adds the line to an error of the JSON decoder.
@@ -54,7 +72,26 @@ func RootPath(dir string, spec *specs.Spec) (string, error) {
 	case !filepath.IsLocal(spec.Root.Path):
 		return "", fmt.Errorf("root.path: %q leads out of the bundle", spec.Root.Path)
 	}
-	return filepath.Join(dir, spec.Root.Path), nil
+	return filepath.Join(dir, spec.Root.Path), staysIn(dir, spec.Root.Path)
+}
+
+// staysIn makes sure that no symbolic link takes a path below dir out of it. What does not exist goes nowhere.
+func staysIn(dir, rel string) error {
+	parent, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(parent)
+	fd, err := unix.Openat2(parent, rel, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+	switch {
+	case err == nil:
+		unix.Close(fd)
+		return nil
+	case errors.Is(err, unix.EXDEV):
+		return fmt.Errorf("root.path: %q is a symbolic link out of the bundle; name the directory itself", rel)
+	}
+	return nil // whoever uses it says what is wrong
 }
 
 // CheckRoot makes sure that the root file system is a directory.

@@ -15,17 +15,41 @@ import (
 
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := bundle.Load(dir); !errors.Is(err, bundle.ErrConfig) || !errors.Is(err, os.ErrNotExist) {
+	name := bundle.ConfigFile(dir)
+	if _, err := bundle.Load(name); !errors.Is(err, bundle.ErrConfig) || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no config.json: %v", err)
 	}
-	name := filepath.Join(dir, "config.json")
 	os.WriteFile(name, []byte("{\n\"ociVersion\": \"1.2.0\",\n,}"), 0o600)
-	if _, err := bundle.Load(dir); !errors.Is(err, bundle.ErrConfig) || !strings.Contains(err.Error(), "line 3") {
+	if _, err := bundle.Load(name); !errors.Is(err, bundle.ErrConfig) || !strings.Contains(err.Error(), "line 3") {
 		t.Errorf("broken: %v", err)
 	}
 	os.WriteFile(name, []byte(`{"ociVersion":"1.2.0"}`), 0o600)
-	if s, err := bundle.Load(dir); err != nil || s.Version != "1.2.0" {
+	if s, err := bundle.Load(name); err != nil || s.Version != "1.2.0" {
 		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestLoadText: every decoder sees the same text, and so does the kernel.
+func TestLoadText(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"hostname":"a\u0000b"}`:                                  "hostname: contains a NUL",
+		`{"process":{"env":["A=1","B=\u0000"]}}`:                   "process.env[1]: contains a NUL",
+		`{"mounts":[{"destination":"/a","options":["ro\u0000"]}]}`: "mounts[0].options[0]: contains a NUL",
+		`{"annotations":{"a\u0000":"b"}}`:                          "annotations: contains a NUL",
+		`{"annotations":{"a":"b\u0000"}}`:                          "annotations.a: contains a NUL",
+		`{"linux":{"sysctl":{"k":"\u0000"}}}`:                      "linux.sysctl.k: contains a NUL",
+		`{"hostname":"a\\u0000b"}`:                                 "", // a backslash and five letters
+		"{\n\"hostname\":\n\"\xff\"}":                              "line 3: is not UTF-8",
+		"{\"hostname\":\"a\x00b\"}":                                "invalid character",
+		`{"hostname":"a","hostname":"b"}`:                          "",
+		strings.Repeat(`{"annotations":`, 20000):                   "exceeded max depth",
+		`{"linux":{"uidMappings":[{"containerID":-1}]}}`:           "cannot unmarshal number -1",
+		`{"process":{"user":{"uid":4294967296}}}`:                  "cannot unmarshal number 4294967296",
+	} {
+		s, err := bundle.Parse([]byte(text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%.60s: %+v, %v; want %q", text, s, err, want)
+		}
 	}
 }
 
