@@ -74,6 +74,9 @@ func removeCgroup(ctx context.Context, rec *store.Record, host func() (*cgroup.H
 	if err != nil {
 		return err
 	}
+	if err := h.CheckPaths(rec.CgroupPaths); err != nil {
+		return err
+	}
 	c := cgroup.Load(h, rec.CgroupPaths, rec.SystemdUnit)
 	defer c.Close()
 	if err := c.Kill(ctx); err != nil {

@@ -96,10 +96,15 @@ func (d *Detached) read() error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return errGone
+	case errors.Is(err, store.ErrUntrusted):
+		return errorf(FailedPrecondition, err, "container %s: %v", d.id, err)
 	case err != nil:
 		return errorf(Internal, err, "container %s: %v", d.id, err)
 	case rec.Detached == nil:
 		return errorf(FailedPrecondition, nil, "container %s belongs to the shim that made it", d.id)
+	}
+	if err := d.engine.cgroups.CheckPaths(rec.CgroupPaths); err != nil {
+		return errorf(FailedPrecondition, err, "container %s: %v", d.id, err)
 	}
 	d.record = rec
 	return nil

@@ -90,6 +90,8 @@ func New(h *Host, cfg Config) (*Cgroup, error) {
 }
 
 // Load returns a cgroup that another process recorded, by its [Cgroup.Paths] and [Cgroup.Unit], for cleaning up.
+//
+// Preconditions: CheckPaths has no objection.
 func Load(h *Host, paths map[string]string, unit string) *Cgroup {
 	c := &Cgroup{host: h, unit: unit, started: unit != "", unified: paths[""]}
 	for _, hier := range h.Hierarchies {
@@ -101,6 +103,24 @@ func Load(h *Host, paths map[string]string, unit string) *Cgroup {
 		}
 	}
 	return c
+}
+
+// CheckPaths refuses recorded paths that New never chose, such as the root of a hierarchy: what is in them would be killed.
+func (h *Host) CheckPaths(paths map[string]string) error {
+	check := func(path, mount string) error {
+		if path != "" && (path != filepath.Clean(path) || path == mount || mount == "" || !within(path, mount)) {
+			return fmt.Errorf("cgroup %s: is not below %s", path, mount)
+		}
+		return nil
+	}
+	for _, hier := range h.Hierarchies {
+		for _, name := range hier.Controllers {
+			if err := check(paths[name], hier.Mount); err != nil {
+				return err
+			}
+		}
+	}
+	return check(paths[""], h.Unified)
 }
 
 // Paths returns the directories that Create makes, by controller; the key "" is the one in the cgroup2 tree. Record them

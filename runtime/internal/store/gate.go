@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -46,10 +47,10 @@ func (d Dir) OpenGate() (*Gate, error) {
 	}
 	g := &Gate{StartRead: -1, VerdictWrite: -1, Start: os.NewFile(uintptr(start), GateName)}
 	p := filepath.Join(string(d), VerdictName)
-	verdict, err := unix.Open(p, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	verdict, err := openFIFO(p, unix.O_RDONLY)
 	if err != nil {
 		g.Close()
-		return nil, &os.PathError{Op: "open", Path: p, Err: err}
+		return nil, err
 	}
 	g.Verdict = os.NewFile(uintptr(verdict), VerdictName)
 	return g, nil
@@ -71,12 +72,28 @@ func (d Dir) Waiting() (bool, error) {
 
 func (d Dir) openStart() (int, error) {
 	p := filepath.Join(string(d), GateName)
-	fd, err := unix.Open(p, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := openFIFO(p, unix.O_WRONLY)
 	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
 		return -1, ErrPassed
 	}
+	return fd, err
+}
+
+// openFIFO opens a FIFO without waiting for its other end, and nothing but a FIFO: in a link's place the byte that lets init go
+// would be written to whatever the link names.
+func openFIFO(p string, flags int) (int, error) {
+	fail := func(err error) (int, error) { return -1, &os.PathError{Op: "open", Path: p, Err: err} }
+	fd, err := unix.Open(p, flags|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: p, Err: err}
+		return fail(err)
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		err = fmt.Errorf("%w: it is no FIFO", ErrUntrusted)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return fail(err)
 	}
 	return fd, nil
 }

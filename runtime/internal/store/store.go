@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/trusted"
 )
 
 // Names in a container's directory.
@@ -121,7 +123,7 @@ func (d Dir) Write(r *Record) error {
 		return fmt.Errorf("encode record: %w", err)
 	}
 	tmp := filepath.Join(string(d), "."+recordName)
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	if err := create(tmp, data); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
 	if err := os.Rename(tmp, filepath.Join(string(d), recordName)); err != nil {
@@ -130,17 +132,60 @@ func (d Dir) Write(r *Record) error {
 	return nil
 }
 
-// Read returns the record; os.ErrNotExist when there is none.
-func (d Dir) Read() (*Record, error) {
-	data, err := os.ReadFile(filepath.Join(string(d), recordName))
+// create makes a file that was not there: what else is there, a link to another file perhaps, goes.
+func create(name string, data []byte) error {
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := os.OpenFile(name, flags, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		if err = os.Remove(name); err == nil {
+			f, err = os.OpenFile(name, flags, 0o600)
+		}
+	}
 	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// recordLimit bounds what is read of a record, in bytes. The annotations of its config.json are the most of it.
+const recordLimit = 20 << 20
+
+// Read returns the record; os.ErrNotExist when there is none, ErrUntrusted when it cannot be the one that was written: what
+// it names would be killed, unmounted, removed.
+func (d Dir) Read() (*Record, error) {
+	name := filepath.Join(string(d), recordName)
+	data, err := trusted.ReadOwn(name, recordLimit)
+	switch {
+	case errors.Is(err, trusted.ErrNotRegular), errors.Is(err, trusted.ErrNotOurs), errors.Is(err, trusted.ErrTooLarge):
+		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	case err != nil:
 		return nil, err
 	}
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", filepath.Join(string(d), recordName), err)
+		return nil, fmt.Errorf("parse %s: %w", name, err)
+	}
+	if err := r.check(filepath.Base(string(d))); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUntrusted, name, err)
 	}
 	return &r, nil
+}
+
+// ErrUntrusted is a record that is not acted upon.
+var ErrUntrusted = errors.New("the container's record cannot be trusted")
+
+// check refuses what Write was never given.
+func (r *Record) check(id string) error {
+	switch {
+	case r.ID != id:
+		return fmt.Errorf("it is that of container %q", r.ID)
+	case r.Pid < 0:
+		return fmt.Errorf("%d is no process", r.Pid)
+	case r.Rootfs != "" && (!filepath.IsAbs(r.Rootfs) || filepath.Clean(r.Rootfs) == "/"):
+		return fmt.Errorf("%q is no mount point of a root file system", r.Rootfs)
+	}
+	return nil
 }
 
 // Remove removes the directory and what we put into it, and the root that Make made, if nothing else is in it.
