@@ -40,8 +40,10 @@ func (c *compiler) validate() error {
 			return &Error{unsupported.name, "is not supported yet"}
 		}
 	}
-	if err := c.validateHooks(); err != nil {
-		return err
+	for _, check := range []func() error{c.validateSizes, c.validateMaps, c.validateHooks} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if s.Process == nil {
 		return nil
@@ -87,5 +89,5 @@ func (c *compiler) validateProcess(p *specs.Process) error {
 	if u := p.User.Umask; u != nil && *u > 0o777 {
 		return &Error{"process.user.umask", fmt.Sprintf("%#o is no umask", *u)}
 	}
-	return nil
+	return validateProcessSizes(p)
 }
