@@ -27,6 +27,10 @@ func MountAll(mounts []Mount, target string) error {
 	if err := os.MkdirAll(target, 0o711); err != nil {
 		return fmt.Errorf("make the root file system's mount point: %w", err)
 	}
+	// Through a link the mounts would end up elsewhere, where Unmount does not look.
+	if fi, err := os.Lstat(target); err != nil || !fi.IsDir() {
+		return errors.Join(fmt.Errorf("the root file system's mount point %s is not a directory", target), err)
+	}
 	for i, m := range mounts {
 		if err := m.mount(target); err != nil {
 			return errors.Join(fmt.Errorf("rootfs[%d] %s %s: %w", i, m.Type, m.Source, err), Unmount(target))
