@@ -15,17 +15,33 @@ import (
 
 // TestEveryStepFails makes each step of a plan fail in turn: create says which, and nothing is left.
 func TestEveryStepFails(t *testing.T) {
+	for name, change := range map[string]func(*specs.Spec){
+		"usual": func(*specs.Spec) {},
+		"attributes": func(s *specs.Spec) {
+			addUserNamespace(s)
+			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch}
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE}
+			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux}
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolDefault}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { everyStepFails(t, change) })
+	}
+}
+
+func everyStepFails(t *testing.T, change func(*specs.Spec)) {
 	testkit.NoLeaks(t)
 	spec := testkit.Spec("true")
 	spec.Hostname = "x"
 	spec.Root.Readonly = true
 	spec.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/mnt", Source: "/etc", Type: "bind", Options: []string{"rbind", "ro"}})
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/run/mnt", Source: "/etc", Type: "bind", Options: []string{"rbind", "ro"}})
 	hook := []specs.Hook{{Path: "/bin/true"}}
 	spec.Hooks = &specs.Hooks{Prestart: hook, CreateRuntime: hook, CreateContainer: hook, StartContainer: hook} //nolint:staticcheck // prestart is in the spec
 	spec.Process.Terminal = true
 	spec.Process.Args = []string{"sleep", "1000"}
+	change(spec)
 	e, ev := newEngine(t)
 	dir := testkit.Bundle(t, spec)
 	steps := 0
@@ -50,7 +66,7 @@ func TestEveryStepFails(t *testing.T) {
 		}
 		ev.list = nil
 		if !errors.Is(err, unix.EIO) {
-			t.Errorf("step %d: %v, want EIO", step, err)
+			t.Fatalf("step %d: %v, want EIO", step, err)
 		}
 		steps++
 	}

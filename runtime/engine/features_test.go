@@ -54,9 +54,8 @@ func TestFeaturesTellTheTruth(t *testing.T) {
 		advertised bool
 		set        func(*specs.Linux)
 	}{
-		"linux.netDevices":   {*f.Linux.NetDevices.Enabled, func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
-		"linux.intelRdt":     {*f.Linux.IntelRdt.Enabled, func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }},
-		"linux.memoryPolicy": {f.Linux.MemoryPolicy != nil, func(l *specs.Linux) { l.MemoryPolicy = &specs.LinuxMemoryPolicy{} }},
+		"linux.netDevices": {*f.Linux.NetDevices.Enabled, func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
+		"linux.intelRdt":   {*f.Linux.IntelRdt.Enabled, func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }},
 		"linux.seccomp.listenerPath": {slices.Contains(f.Linux.Seccomp.Actions, "SCMP_ACT_NOTIFY"), func(l *specs.Linux) {
 			l.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/x"}
 		}},
@@ -89,5 +88,28 @@ func TestFeaturesServeTheCRIPlugin(t *testing.T) {
 	b, _ := json.Marshal(Features())
 	if string(a) != string(b) {
 		t.Error("two answers differ")
+	}
+}
+
+// TestMemoryPolicyFeatures compares the advertised modes and flags with what the compiler takes.
+func TestMemoryPolicyFeatures(t *testing.T) {
+	f := Features().Linux.MemoryPolicy
+	flags := make([]specs.MemoryPolicyFlagType, len(f.Flags))
+	for i, name := range f.Flags {
+		flags[i] = specs.MemoryPolicyFlagType(name)
+	}
+	for _, mode := range append(f.Modes, "MPOL_NONE") {
+		spec := minimalSpec()
+		spec.Process = &specs.Process{Args: []string{"/x"}, Cwd: "/"}
+		spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MemoryPolicyModeType(mode), Nodes: "0", Flags: flags}
+		if mode == "MPOL_DEFAULT" || mode == "MPOL_LOCAL" {
+			spec.Linux.MemoryPolicy.Nodes = ""
+		}
+		if got := refused(t, spec, "linux.memoryPolicy"); got != (mode == "MPOL_NONE") {
+			t.Errorf("%s: refused %t", mode, got)
+		}
+	}
+	if len(f.Modes) != 7 || len(f.Flags) != 3 {
+		t.Errorf("modes %q and flags %q are not all of the runtime-spec's", f.Modes, f.Flags)
 	}
 }

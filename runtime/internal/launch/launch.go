@@ -77,10 +77,14 @@ func NewStepError(p *plan.Plan, i int, err error) *StepError {
 }
 
 func (e *StepError) Error() string {
-	if e.From == "" {
-		return fmt.Sprintf("%s: %v", e.What, e.Err)
+	text := fmt.Sprintf("%s: %v", e.What, e.Err)
+	if e.From != "" {
+		text = e.From + ": " + text
 	}
-	return fmt.Sprintf("%s: %s: %v", e.From, e.What, e.Err)
+	if h := hint(e.Action, e.Err); h != "" {
+		text += " (" + h + ")"
+	}
+	return text
 }
 
 func (e *StepError) Unwrap() error { return e.Err }
@@ -279,6 +283,11 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 			err = f.r.EnterCgroup(f.child.Pid)
 		case plan.Limits:
 			err = setLimits(f.child.Pid, allLimits(a, f.r.NoFile))
+		case plan.Scheduler:
+			attr := schedAttr(a)
+			err = unix.SchedSetAttr(f.child.Pid, &attr, 0)
+		case plan.IOPriority:
+			err = setIOPriority(f.child.Pid, a)
 		case plan.RunHooks:
 			err = f.r.RunHooks(ctx, f.child.Process, a.Point)
 		}

@@ -66,8 +66,20 @@ func (l *lowering) action(i int, do plan.Action) {
 		for _, fd := range l.io.CgroupTasks {
 			l.call(unix.SYS_WRITE, imm(fd), l.str("0"), imm(1)).exactly(1)
 		}
-		// The affinity that the shim inherited is not the container's; the kernel keeps it within the cpuset.
-		l.call(unix.SYS_SCHED_SETAFFINITY, imm(0), imm(128), l.bytes(slices.Repeat([]byte{0xff}, 128))).tolerate()
+		if !a.KeepCPUs {
+			// The affinity that the shim inherited is not the container's; the kernel keeps it within the cpuset.
+			l.call(unix.SYS_SCHED_SETAFFINITY, imm(0), imm(128), l.bytes(slices.Repeat([]byte{0xff}, 128))).tolerate()
+		}
+	case plan.Affinity:
+		l.affinity(a)
+	case plan.Scheduler:
+		l.scheduler(a)
+	case plan.IOPriority:
+		l.ioPriority(a)
+	case plan.Personality:
+		l.call(unix.SYS_PERSONALITY, imm(a.Persona))
+	case plan.MemoryPolicy:
+		l.memoryPolicy(a)
 	case plan.ScoreAdj:
 		l.scoreAdj(a)
 	case plan.Join:

@@ -228,14 +228,7 @@ func (c *compiler) rootfs() error {
 	c.runHooks("prestart", "createRuntime", "createContainer")
 	if p := c.spec.Process; p != nil {
 		if p.Terminal {
-			console := Console{Node: true, UID: p.User.UID}
-			if s := p.ConsoleSize; s != nil {
-				if s.Width > 0xffff || s.Height > 0xffff {
-					return &Error{"process.consoleSize", fmt.Sprintf("%dx%d is too large", s.Width, s.Height)}
-				}
-				console.Width, console.Height = uint16(s.Width), uint16(s.Height)
-			}
-			c.add("process.terminal", console)
+			c.add("process.terminal", console(p, true))
 		}
 		c.add("process.cwd", WorkDir{Path: path.Clean(p.Cwd)})
 	}

@@ -78,6 +78,13 @@ func (p *Plan) SetHome(home func() string) {
 	}
 }
 
+func gateOrChild(gate bool) Where {
+	if gate {
+		return AtGate
+	}
+	return InChild
+}
+
 type inChild struct{}
 
 func (inChild) Where() Where { return InChild }

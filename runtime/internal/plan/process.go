@@ -16,13 +16,66 @@ func (c *compiler) process() error {
 		c.add("process", Ready{Stop: true})
 		return nil
 	}
+	if _, _, err := affinities(p); err != nil { // that of the execs which have none of their own
+		return err
+	}
 	return c.run(p, Ready{Stop: true})
+}
+
+// console plans the terminal of a checked process.
+func console(p *specs.Process, node bool) Console {
+	con := Console{Node: node, UID: p.User.UID}
+	if s := p.ConsoleSize; s != nil {
+		con.Width, con.Height = uint16(s.Width), uint16(s.Height)
+	}
+	return con
+}
+
+// inherit returns the process of an exec with what it leaves open taken from the container's, as runc does.
+func inherit(p, container *specs.Process) *specs.Process {
+	if container == nil {
+		return p
+	}
+	out := *p
+	if out.Capabilities == nil {
+		out.Capabilities = container.Capabilities
+	}
+	if len(out.Rlimits) == 0 {
+		out.Rlimits = container.Rlimits
+	}
+	if out.ApparmorProfile == "" {
+		out.ApparmorProfile = container.ApparmorProfile
+	}
+	if out.SelinuxLabel == "" {
+		out.SelinuxLabel = container.SelinuxLabel
+	}
+	if out.User.Umask == nil {
+		out.User.Umask = container.User.Umask
+	}
+	if out.OOMScoreAdj == nil {
+		out.OOMScoreAdj = container.OOMScoreAdj
+	}
+	if out.Scheduler == nil {
+		out.Scheduler = container.Scheduler
+	}
+	if out.IOPriority == nil {
+		out.IOPriority = container.IOPriority
+	}
+	if out.ExecCPUAffinity == nil {
+		out.ExecCPUAffinity = container.ExecCPUAffinity
+	}
+	return &out
 }
 
 // CompileExec returns the plan of one more process in a running container whose config is spec.
 func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error) {
 	c := &compiler{spec: spec, facts: facts, plan: &Plan{}, joined: map[Namespaces]bool{}, paths: map[Namespaces]string{}}
 	if err := c.validateProcess(p); err != nil {
+		return nil, err
+	}
+	p = inherit(p, spec.Process)
+	initial, final, err := affinities(p)
+	if err != nil {
 		return nil, err
 	}
 	var types Namespaces
@@ -32,11 +85,14 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 	clone := Clone{JoinPid: types&NewPID != 0}
 	c.add("linux.namespaces", clone)
 	c.add("", Detach{})
-	c.add("linux.cgroupsPath", EnterCgroup{})
-	score, from := p.OOMScoreAdj, "process.oomScoreAdj"
-	if score == nil && spec.Process != nil {
-		score = spec.Process.OOMScoreAdj
+	if initial != nil {
+		c.add("process.execCPUAffinity.initial", Affinity{CPUs: initial, Early: true})
 	}
+	c.add("linux.cgroupsPath", EnterCgroup{KeepCPUs: initial != nil || final != nil})
+	if final != nil {
+		c.add("process.execCPUAffinity.final", Affinity{CPUs: final})
+	}
+	score, from := p.OOMScoreAdj, "process.oomScoreAdj"
 	if score == nil {
 		zero := 0
 		score, from = &zero, ""
@@ -51,11 +107,7 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 	}
 	c.keyring()
 	if p.Terminal {
-		console := Console{UID: p.User.UID}
-		if s := p.ConsoleSize; s != nil {
-			console.Width, console.Height = uint16(s.Width), uint16(s.Height)
-		}
-		c.add("process.terminal", console)
+		c.add("process.terminal", console(p, false))
 	}
 	if err := c.run(p, Ready{}); err != nil {
 		return nil, err
@@ -94,6 +146,9 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 		return err
 	}
 	c.add("process.rlimits", Limits{Rlimits: limits, Gate: c.inUserNS()})
+	if err := c.attributes(p); err != nil {
+		return err
+	}
 	// Loading a filter takes no_new_privs or CAP_SYS_ADMIN: without the flag it must come before the credentials.
 	if filter != nil && !p.NoNewPrivileges {
 		c.add("linux.seccomp", filter)

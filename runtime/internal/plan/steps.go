@@ -81,9 +81,19 @@ func (Detach) String() string {
 }
 
 // EnterCgroup moves the child into the container's cgroup; on cgroup v2 it was born there.
-type EnterCgroup struct{ inChild }
+type EnterCgroup struct {
+	inChild
+	// KeepCPUs: the CPUs that the child runs on were chosen; else it may run on all that the cgroup has, whatever the
+	// caller's own affinity is.
+	KeepCPUs bool
+}
 
-func (EnterCgroup) String() string { return "enter the cgroup" }
+func (e EnterCgroup) String() string {
+	if e.KeepCPUs {
+		return "enter the cgroup, with the CPUs that were chosen"
+	}
+	return "enter the cgroup"
+}
 
 // ScoreAdj sets oom_score_adj.
 type ScoreAdj struct {
@@ -95,12 +105,7 @@ type ScoreAdj struct {
 }
 
 // Where is the child, unless it may not.
-func (s ScoreAdj) Where() Where {
-	if s.Gate {
-		return AtGate
-	}
-	return InChild
-}
+func (s ScoreAdj) Where() Where { return gateOrChild(s.Gate) }
 
 func (s ScoreAdj) String() string { return fmt.Sprintf("set oom_score_adj to %d", s.Value) }
 

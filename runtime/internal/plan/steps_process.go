@@ -75,12 +75,7 @@ type Limits struct {
 }
 
 // Where is the child, unless it may not.
-func (l Limits) Where() Where {
-	if l.Gate {
-		return AtGate
-	}
-	return InChild
-}
+func (l Limits) Where() Where { return gateOrChild(l.Gate) }
 
 func (l Limits) String() string {
 	s := "set resource limits"

@@ -31,9 +31,7 @@ func (c *compiler) validate() error {
 		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
-		{l.MemoryPolicy != nil, "linux.memoryPolicy"},
 		{l.MountLabel != "", "linux.mountLabel"},
-		{l.Personality != nil, "linux.personality"},
 		{l.Seccomp != nil && l.Seccomp.ListenerPath != "", "linux.seccomp.listenerPath"},
 	} {
 		if unsupported.set {
@@ -61,12 +59,9 @@ func (c *compiler) validateProcess(p *specs.Process) error {
 		return &Error{"process.cwd", fmt.Sprintf("%q is not an absolute path", p.Cwd)}
 	case p.User.Username != "":
 		return &Error{"process.user.username", "is of another platform; use uid and gid"}
-	case p.Scheduler != nil:
-		return &Error{"process.scheduler", "is not supported yet"}
-	case p.IOPriority != nil:
-		return &Error{"process.ioPriority", "is not supported yet"}
-	case p.ExecCPUAffinity != nil:
-		return &Error{"process.execCPUAffinity", "is not supported yet"}
+	}
+	if s := p.ConsoleSize; p.Terminal && s != nil && (s.Width > 0xffff || s.Height > 0xffff) {
+		return &Error{"process.consoleSize", fmt.Sprintf("%dx%d is too large", s.Width, s.Height)}
 	}
 	// The kernel takes -1 for "leave as it is": that process would stay root (CVE-2024-40635).
 	const none = 1<<32 - 1

@@ -1,0 +1,57 @@
+package launch
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// hint says what the kernel's refusal of a step mostly means, which errnos leave open; "" when there is nothing to add.
+func hint(a plan.Action, err error) string {
+	is := func(e unix.Errno) bool { return errors.Is(err, e) }
+	switch a := a.(type) {
+	case plan.Affinity:
+		if is(unix.EINVAL) {
+			return "the cgroup has none of these CPUs, or the machine has not"
+		}
+	case plan.Scheduler:
+		return schedulerHint(a, is)
+	case plan.IOPriority:
+		if is(unix.EPERM) {
+			return "the real-time class needs CAP_SYS_ADMIN or CAP_SYS_NICE"
+		}
+	case plan.Personality:
+		if is(unix.EINVAL) {
+			return "this kernel or CPU runs no 32-bit programs"
+		}
+	case plan.MemoryPolicy:
+		switch {
+		case is(unix.ENOSYS):
+			return "the kernel has no NUMA support (CONFIG_NUMA)"
+		case is(unix.EINVAL):
+			return "none of the nodes is there or allowed by the cgroup, the flags exclude each other, or the kernel is too old for the mode"
+		}
+	}
+	return ""
+}
+
+func schedulerHint(s plan.Scheduler, is func(unix.Errno) bool) string {
+	realtime := s.Name == "SCHED_FIFO" || s.Name == "SCHED_RR"
+	switch {
+	case is(unix.EOPNOTSUPP):
+		return "the kernel has no utilization clamping (CONFIG_UCLAMP_TASK)"
+	case is(unix.EBUSY):
+		return "the CPUs have not that much deadline bandwidth left"
+	case is(unix.EPERM) && realtime:
+		return "CAP_SYS_NICE is missing, or the cgroup has no real-time bandwidth: see linux.resources.cpu.realtimeRuntime"
+	case is(unix.EPERM) && s.Name == "SCHED_DEADLINE":
+		return "CAP_SYS_NICE is missing, or the cgroup does not span all CPUs, or has no real-time bandwidth"
+	case is(unix.EPERM):
+		return "CAP_SYS_NICE is missing"
+	case is(unix.EINVAL) && s.Name == "SCHED_ISO":
+		return "the kernel does not implement this policy"
+	}
+	return ""
+}
