@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -209,4 +210,40 @@ func (d *Detached) Pids() ([]int, error) {
 		return nil, errorf(Internal, err, "list processes: %v", err)
 	}
 	return pids, nil
+}
+
+// WatchOOM calls fn, which must not block, with the number of processes that the kernel has killed for want of memory, each
+// time that there are some, until stop is called.
+func (d *Detached) WatchOOM(fn func(kills uint64)) (stop func(), err error) {
+	stop, err = d.group().WatchOOM(fn)
+	if err != nil {
+		return nil, errorf(Internal, err, "container %s: %v", d.id, err)
+	}
+	return stop, nil
+}
+
+// AwaitEnd returns when init has ended, whosever child it is, or ctx ends.
+func (d *Detached) AwaitEnd(ctx context.Context) error {
+	fd, err := d.openInit()
+	if errors.Is(err, errNotRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	unix.SetNonblock(fd, true) // for the Go poller
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	defer context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })()
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return errorf(Internal, err, "container %s: %v", d.id, err)
+	}
+	if err := conn.Read(func(fd uintptr) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0 && err == nil
+	}); err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
 }

@@ -24,6 +24,8 @@ type (
 	Stats        = cgroup.Stats
 	StatsV1      = cgroup.StatsV1
 	StatsV2      = cgroup.StatsV2
+	MemoryV1     = cgroup.MemoryV1
+	MemoryV2     = cgroup.MemoryV2
 	MemoryEntry  = cgroup.MemoryEntry
 	BlkioEntry   = cgroup.BlkioEntry
 	Rdma         = cgroup.Rdma

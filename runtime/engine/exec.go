@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
@@ -88,31 +89,49 @@ func (c *Container) mayStartExec(execID string) (*process, error) {
 
 // launchExec runs the process of an exec as far as past execve.
 func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*launch.Child, error) {
-	pl, err := plan.CompileExec(c.spec, p.spec, c.facts)
+	t := target{engine: c.engine, id: c.id, spec: c.spec, facts: c.facts, cgroup: c.cgroup, initFD: c.init.child.FD, initPid: c.init.pid,
+		below: p.cgroups}
+	return t.exec(ctx, p.exec, p.spec, c.engine.resources(io))
+}
+
+// target is a running container that gets one more process.
+type target struct {
+	engine  *Engine
+	id      string
+	spec    *specs.Spec
+	facts   *plan.Facts
+	cgroup  *cgroup.Cgroup
+	below   map[string]string // cgroups below the container's to be in; see cgroup.JoinBelow
+	initFD  int               // a pidfd
+	initPid int
+}
+
+// exec runs a process as far as past execve. name is for the log.
+func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *launch.Resources) (*launch.Child, error) {
+	pl, err := plan.CompileExec(t.spec, p, t.facts)
 	if err != nil {
 		return nil, err
 	}
-	pl.SetHome(func() string { return c.homeOfInit(p.spec.User.UID) })
+	pl.SetHome(func() string { return homeIn(procRoot(t.initPid), p.User.UID) })
 	for _, w := range pl.Warnings {
-		c.engine.opts.Log.Warn(w, "container", c.id, "exec", p.exec)
+		t.engine.opts.Log.Warn(w, "container", t.id, "exec", name)
 	}
-	res := c.engine.resources(io)
-	res.ContainerPidfd = c.init.child.FD
-	if p.cgroups != nil {
-		join, err := c.cgroup.JoinBelow(p.cgroups)
+	res.ContainerPidfd = t.initFD
+	if t.below != nil {
+		join, err := t.cgroup.JoinBelow(t.below)
 		if err != nil {
 			return nil, err
 		}
 		return startIn(ctx, pl, res, join)
 	}
-	join, err := c.cgroup.Join()
+	join, err := t.cgroup.Join()
 	if err != nil {
 		return nil, err
 	}
 	ch, err := startIn(ctx, pl, res, join)
 	if moved(err) {
 		// The container has given its cgroup's controllers to children: processes may only be in those (cgroup v2).
-		if join, err = c.cgroup.JoinOf(c.init.pid); err != nil {
+		if join, err = t.cgroup.JoinOf(t.initPid); err != nil {
 			return nil, err
 		}
 		ch, err = startIn(ctx, pl, res, join)
@@ -136,9 +155,6 @@ func moved(err error) bool {
 	_, clone := step.Action.(plan.Clone)
 	return clone && (errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP))
 }
-
-// homeOfInit reads a user's home directory from the passwd file that init sees.
-func (c *Container) homeOfInit(uid uint32) string { return homeIn(procRoot(c.init.pid), uid) }
 
 // execStarted follows an attempt to start an exec.
 func (c *Container) execStarted(p *process, ch *launch.Child, err error) {
