@@ -42,7 +42,7 @@ type call struct {
 
 // Run carries out one command and returns the exit code of the process.
 func Run(in Invocation) int {
-	code, err := run(in)
+	code, err := dispatch(in)
 	if err == nil {
 		return code
 	}
@@ -69,7 +69,7 @@ type commandError struct {
 
 func (e *commandError) Error() string { return e.err.Error() }
 
-func run(in Invocation) (int, error) {
+func dispatch(in Invocation) (int, error) {
 	c := &call{Invocation: in, global: options{}, opts: options{}}
 	rest, err := c.global.parse(globalOptions(), in.Args, true)
 	if err != nil {

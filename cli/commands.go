@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // command is one entry of the table of commands.
@@ -36,30 +37,100 @@ func globalOptions() []option {
 }
 
 func commands() []command {
-	bundle := option{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"}
-	launch := []option{
-		bundle,
-		{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
-		{long: "console-socket", kind: text, value: "SOCKET", help: "send the terminal's master to this unix socket"},
-		{long: "pidfd-socket", kind: text, value: "SOCKET", help: "send a pidfd of the process to this unix socket"},
-		{long: "pid-file", kind: text, value: "FILE", help: "write the process id to this file"},
-		{long: "preserve-fds", kind: number, value: "N", help: "hand N more file descriptors to the process, after those of LISTEN_FDS"},
-		{long: "no-pivot", help: "do not use pivot_root(2)"},
-		{long: "no-new-keyring", help: "keep the caller's session keyring"},
-		{long: "no-subreaper"},
-		{long: "trace", help: "print the launch plan with the time that each step took to the standard error"},
-	}
 	return []command{
-		{name: "create", operands: "ID [BUNDLE]", help: "create a container, all but started", min: 1, max: 2, options: launch, forks: true, run: create},
+		{name: "create", operands: "ID [BUNDLE]", help: "create a container, all but started", min: 1, max: 2, options: launchOptions(), forks: true, run: create},
+		{name: "run", operands: "ID [BUNDLE]", help: "create and start a container, stay with it and remove it", min: 1, max: 2,
+			options: append(launchOptions(),
+				option{long: "detach", short: "d", help: "do not stay with it"},
+				option{long: "keep", help: "do not remove it when it has ended"}), forks: true, run: run},
+		{name: "exec", operands: "ID COMMAND [ARGUMENT]...", help: "run one more process in a container", min: 1, max: -1, inOrder: true,
+			options: execOptions(), forks: true, run: exec},
 		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, run: start},
 		{name: "state", operands: "ID", help: "print the state of a container as JSON", min: 1, max: 1, run: state},
 		{name: "kill", operands: "ID [SIGNAL]", help: "send a signal (TERM) to a container's first process", min: 1, max: 2,
 			options: []option{{long: "all", short: "a", help: "send it to every process of the container"}}, run: kill},
 		{name: "delete", operands: "ID", help: "remove a stopped container", min: 1, max: 1,
 			options: []option{{long: "force", short: "f", help: "kill it first; one that does not exist is no error"}}, run: remove},
+		{name: "list", help: "list containers", options: []option{
+			{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"},
+			{long: "quiet", short: "q", help: "print ids only"}}, run: list},
+		{name: "ps", operands: "ID [PS-OPTION]...", help: "list the processes of a container", min: 1, max: -1, inOrder: true,
+			options: []option{{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"}}, run: ps},
+		{name: "pause", operands: "ID", help: "freeze the processes of a container", min: 1, max: 1, run: pause},
+		{name: "resume", operands: "ID", help: "let them go on", min: 1, max: 1, run: resume},
+		{name: "update", operands: "ID", help: "change resource limits of a container", min: 1, max: 1, options: updateOptions(), run: update},
+		{name: "events", operands: "ID", help: "print figures and OOM kills of a container until it has ended", min: 1, max: 1, options: []option{
+			{long: "interval", kind: duration, value: "TIME", help: "how often (5s)"},
+			{long: "stats", help: "print the figures once"}}, run: events},
+		{name: "spec", help: "write a config.json to begin with", options: []option{
+			{long: "bundle", short: "b", kind: text, value: "DIR", help: "where to (the working directory)"},
+			{long: "rootless", help: "for a user without privileges"}}, run: spec},
 		{name: "explain", operands: "BUNDLE", help: "print the launch plan of a bundle, without running it", min: 1, max: 1, run: explain},
 		{name: "features", help: "print what this engine honours, as JSON (runtime-spec, features.md)", run: features},
 		{name: "help", operands: "[COMMAND]", help: "print this, or about a command", max: 1, run: help},
+	}
+}
+
+// handoverOptions say who gets parts of a new process.
+var handoverOptions = []option{
+	{long: "console-socket", kind: text, value: "SOCKET", help: "send the terminal's master to this unix socket"},
+	{long: "pidfd-socket", kind: text, value: "SOCKET", help: "send a pidfd of the process to this unix socket"},
+	{long: "pid-file", kind: text, value: "FILE", help: "write the process id to this file"},
+	{long: "preserve-fds", kind: number, value: "N", help: "hand N more file descriptors to the process, after those of LISTEN_FDS"},
+}
+
+func launchOptions() []option {
+	return slices.Concat([]option{
+		{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"},
+		{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
+	}, handoverOptions, []option{
+		{long: "no-pivot", help: "do not use pivot_root(2)"},
+		{long: "no-new-keyring", help: "keep the caller's session keyring"},
+		{long: "no-subreaper", help: "do not become the reaper of the container's orphans"},
+		{long: "trace", help: "print the launch plan with the time that each step took to the standard error"},
+	})
+}
+
+func execOptions() []option {
+	return slices.Concat([]option{
+		{long: "tty", short: "t", help: "give the process a terminal"},
+		{long: "detach", short: "d", help: "do not stay with it"},
+		{long: "cwd", kind: text, value: "DIR", help: "its working directory"},
+		{long: "env", short: "e", kind: repeated, value: "NAME=VALUE", help: "an environment variable more"},
+		{long: "user", short: "u", kind: text, value: "UID[:GID]", help: "its user and group"},
+		{long: "additional-gids", short: "g", kind: repeated, value: "GID", help: "one group more"},
+		{long: "cap", short: "c", kind: repeated, value: "CAP_NAME", help: "a capability more"},
+		{long: "no-new-privs", help: "set no_new_privs"},
+		{long: "process", short: "p", kind: text, value: "FILE", help: "the whole process, as JSON, instead of all these"},
+		{long: "process-label", kind: text, value: "LABEL", help: "its SELinux label"},
+		{long: "apparmor", kind: text, value: "PROFILE", help: "its AppArmor profile"},
+		{long: "cgroup", kind: repeated, value: "[CONTROLLER:]PATH", help: "an existing cgroup below the container's to be in"},
+		{long: "ignore-paused", help: "allow it in a paused container, where it waits for resume"},
+		{long: "no-subreaper"},
+	}, handoverOptions)
+}
+
+func updateOptions() []option {
+	return []option{
+		{long: "resources", short: "r", kind: text, value: "FILE", help: "linux.resources as JSON, - for the standard input; all other options are void"},
+		{long: "blkio-weight", kind: number, value: "N", help: "weight of block input and output, 10 to 1000"},
+		{long: "cpu-period", kind: number, value: "USEC", help: "period of the CPU quota"},
+		{long: "cpu-quota", kind: number, value: "USEC", help: "CPU time in a period"},
+		{long: "cpu-burst", kind: number, value: "USEC", help: "unused CPU time that may be saved up"},
+		{long: "cpu-share", kind: number, value: "N", help: "share of the CPU time, relative to others"},
+		{long: "cpu-rt-period", kind: number, value: "USEC", help: "period of the realtime quota"},
+		{long: "cpu-rt-runtime", kind: number, value: "USEC", help: "realtime CPU time in a period"},
+		{long: "cpu-idle", kind: number, value: "0|1", help: "1: run only when nobody else wants to"},
+		{long: "cpuset-cpus", kind: text, value: "LIST", help: "CPUs to use, such as 0-3,7"},
+		{long: "cpuset-mems", kind: text, value: "LIST", help: "memory nodes to use"},
+		{long: "memory", kind: text, value: "BYTES", help: "memory limit, such as 512M; -1 for none"},
+		{long: "memory-reservation", kind: text, value: "BYTES", help: "memory that is taken last"},
+		{long: "memory-swap", kind: text, value: "BYTES", help: "limit of memory and swap together; -1 for none"},
+		{long: "kernel-memory", kind: text, value: "BYTES"},
+		{long: "kernel-memory-tcp", kind: text, value: "BYTES"},
+		{long: "pids-limit", kind: number, value: "N", help: "number of processes and threads; -1 for no limit"},
+		{long: "l3-cache-schema", kind: text, value: "SCHEMA"},
+		{long: "mem-bw-schema", kind: text, value: "SCHEMA"},
 	}
 }
 

@@ -23,7 +23,7 @@ type kind uint8
 const (
 	toggle kind = iota // --name, --name=true, --name=false
 	text
-	list // may be repeated
+	repeated
 	number
 	duration
 )
@@ -91,7 +91,7 @@ func (o options) parse(table []option, args []string, inOrder bool) (operands []
 		if value, err = t.check(value); err != nil {
 			return nil, err
 		}
-		if t.kind == list {
+		if t.kind == repeated {
 			o[t.long] = append(o[t.long], value)
 		} else {
 			o.set(t.long, value)

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+)
+
+func list(_ context.Context, c *call) (int, error) {
+	format := c.opts.or("format", "table")
+	if format != "table" && format != "json" {
+		return 0, usagef("option --format: %q is neither table nor json", format)
+	}
+	e, err := c.engine()
+	if err != nil {
+		return 0, err
+	}
+	containers, err := e.List()
+	if err != nil {
+		return 0, err
+	}
+	var states []containerState // null in JSON when there is none, as with runc
+	for _, d := range containers {
+		s, err := stateOf(d)
+		if gone := (*engine.Error)(nil); errors.As(err, &gone) && gone.Kind == engine.NotFound {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		states = append(states, s)
+	}
+	switch {
+	case c.opts.on("quiet"):
+		var b strings.Builder
+		for _, s := range states {
+			fmt.Fprintln(&b, s.ID)
+		}
+		return 0, write(c.Out, b.String())
+	case format == "json":
+		return 0, json.NewEncoder(c.Out).Encode(states)
+	}
+	return 0, write(c.Out, table(states, isTerminal(c.Out)))
+}
+
+// statusColours are for people who look at a terminal.
+var statusColours = map[string]string{"created": "\x1b[36m", "running": "\x1b[32m", "paused": "\x1b[33m", "stopped": "\x1b[2m"}
+
+// table prints states in columns, with the widths that runc has: scripts cut them.
+func table(states []containerState, colours bool) string {
+	rows := [][]string{{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"}}
+	for _, s := range states {
+		rows = append(rows, []string{s.ID, strconv.Itoa(s.Pid), s.Status, s.Bundle, s.Created.Format(time.RFC3339Nano), s.Owner})
+	}
+	const minWidth, padding = 12, 3
+	width := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			width[i] = max(width[i], minWidth, len(cell)+padding)
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		last := len(row) - 1
+		for i, cell := range row[:last] {
+			text := cell
+			if colour := statusColours[cell]; colours && i == 2 && colour != "" {
+				text = colour + cell + "\x1b[0m"
+			}
+			b.WriteString(text + strings.Repeat(" ", width[i]-len(cell)))
+		}
+		b.WriteString(row[last] + "\n")
+	}
+	return b.String()
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
+)
+
+func run(ctx context.Context, c *call) (int, error) {
+	e, err := c.engine()
+	if err != nil {
+		return 0, err
+	}
+	if c.opts.on("detach") {
+		return 0, c.runDetached(ctx, e)
+	}
+	if !c.opts.on("no-subreaper") {
+		// What outlives a parent in a shared pid namespace becomes our child.
+		if err := e.Reap(); err != nil {
+			return 0, err
+		}
+	}
+	attendant := newAttendant(ctx)
+	d, console, err := c.create(attendant.ctx, e, false)
+	if err != nil {
+		return 0, err
+	}
+	exit, err := attendant.attend(process{start: func() error { return d.Start(ctx) }, wait: d.Wait, console: console,
+		signal: func(s unix.Signal) error { return d.Kill(ctx, s, false) }}, c.Streams)
+	if err != nil || !c.opts.on("keep") {
+		err = errors.Join(err, d.Delete(ctx, true))
+	}
+	return exit.Status, err
+}
+
+func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
+	ctx, stop := cancelledBySignal(ctx)
+	defer stop()
+	d, _, err := c.create(ctx, e, true)
+	if err != nil {
+		return err
+	}
+	if err := d.Start(ctx); err != nil {
+		return errors.Join(err, d.Delete(context.WithoutCancel(ctx), true))
+	}
+	return nil
+}
+
+// process is what attend stays with.
+type process struct {
+	start   func() error // may be nil
+	wait    func() (engine.Exit, error)
+	signal  func(unix.Signal) error
+	console *os.File // owned; nil without a terminal
+}
+
+// attendant stays with a process in the foreground. From the beginning, signals end ctx, so that what is half made is undone;
+// once there is a process they go to it.
+type attendant struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	signals chan os.Signal
+	ready   chan struct{} // closed when the signals are caught: that takes a while, beside the creation
+}
+
+func newAttendant(ctx context.Context) *attendant {
+	a := &attendant{signals: make(chan os.Signal, 64), ready: make(chan struct{})}
+	a.ctx, a.cancel = cancelledBySignal(ctx)
+	go func() {
+		signal.Notify(a.signals, notIgnored(forwarded())...)
+		close(a.ready)
+	}()
+	return a
+}
+
+// attend starts the process, passes signals and the terminal on to it, and returns how it ended. On an error of start the
+// process has ended too.
+func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
+	<-a.ready
+	var t *terminal
+	winch := make(chan os.Signal, 1)
+	if p.console != nil {
+		signal.Notify(winch, unix.SIGWINCH)
+		if t, err = s.attach(p.console); err != nil {
+			return engine.Exit{}, err
+		}
+		defer t.close()
+	}
+	if p.start != nil {
+		if err := p.start(); err != nil {
+			return engine.Exit{}, err
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		exit, err = p.wait()
+		close(ended)
+	}()
+	for {
+		select {
+		case <-ended:
+			return exit, err
+		case <-winch:
+			t.resize()
+		case sig := <-a.signals:
+			p.signal(sig.(unix.Signal)) // it may have ended
+		}
+	}
+}
