@@ -57,15 +57,19 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-containerd test-legacy test-cgroup2 test-cgroup2-kernel bench check
+.PHONY: demo test test-unit test-cli test-containerd test-legacy test-cgroup2 test-cgroup2-kernel bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
-test: test-unit test-containerd ## unit tests and the containerd tests, on this machine
+test: test-unit test-cli test-containerd ## unit tests, the command line and the containerd tests, on this machine
 
 test-unit: ## the tests of the packages alone
 	$(call step,unit tests)
 	@CGO_ENABLED=0 $(GO) test -tags no_grpc ./...
+
+test-cli: build runc busybox ## gosudacon as its callers call it, with runc beside it
+	$(call step,command line tests)
+	@$(E2E) test -count=1 -timeout 5m ./cli $(if $(ARGS),-args $(ARGS))
 
 test-containerd: build containerd busybox ## gosuda under containerd, driven by ctr
 	$(call step,containerd tests ($(CONTAINERD_VERSION)))

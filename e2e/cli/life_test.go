@@ -1,0 +1,297 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// TestLife leads a container through create, start, state, kill and delete, each a process of its own: the creator is gone when
+// start comes.
+func TestLife(t *testing.T) {
+	for name, create := range map[string][]string{
+		"bundle option":             {"create", "--bundle", "BUNDLE", "c"},
+		"option after the id":       {"create", "c", "--bundle", "BUNDLE"},
+		"bundle as an argument":     {"create", "c", "BUNDLE"},
+		"short option":              {"create", "-b", "BUNDLE", "c"},
+		"value after an equals":     {"create", "--bundle=BUNDLE", "c"},
+		"one dash, as go-runc does": {"create", "-bundle", "BUNDLE", "-no-subreaper", "c"},
+		"the working directory":     {"create", "c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "sh", "-c", "echo started > /dev/stdout; exec sleep 1000")
+			for i := range create {
+				create[i] = strings.Replace(create[i], "BUNDLE", r.bundle, 1)
+			}
+			out, err := os.Create(r.path("stdout"))
+			r.check(err)
+			cmd := r.command(create...)
+			cmd.Stdout = out
+			if res := r.finish(cmd); res.code != 0 {
+				t.Fatalf("create: %d %s", res.code, res.err)
+			}
+			out.Close()
+			c := r.expect("c", specs.StateCreated)
+			if c.Bundle != r.bundle || c.Rootfs != filepath.Join(r.bundle, "rootfs") || c.Owner != "root" || c.ID != "c" || c.Pid == 0 {
+				t.Errorf("%+v", c)
+			}
+			if text := r.read("stdout"); text != "" {
+				t.Errorf("output before start: %q", text)
+			}
+			r.ok("start", "c")
+			r.eventually("the output", func() bool { return r.read("stdout") == "started\n" })
+			if again := r.expect("c", specs.StateRunning); again.Pid != c.Pid {
+				t.Errorf("pid %d became %d", c.Pid, again.Pid)
+			}
+			r.fails("cannot start an already running container", "start", "c")
+			r.fails("that is not stopped: running", "delete", "c")
+			r.ok("kill", "c", "KILL")
+			r.stopped("c")
+			if c := r.state("c"); c.Pid != 0 {
+				t.Errorf("a stopped container has pid %d", c.Pid)
+			}
+			r.fails("container not running", "kill", "c", "9")
+			r.fails("cannot start a container that has stopped", "start", "c")
+			r.ok("delete", "c")
+			r.fails("container does not exist", "state", "c")
+			r.fails("container does not exist", "delete", "c")
+			r.ok("delete", "--force", "c")
+		})
+	}
+}
+
+// TestDeleteCreated: a container that was never started needs no force.
+func TestDeleteCreated(t *testing.T) {
+	r := newRig(t, "true")
+	r.ok("create", "c")
+	r.ok("delete", "c")
+}
+
+// TestDuplicate: an id is used once, and the first container is not disturbed.
+func TestDuplicate(t *testing.T) {
+	r := newRig(t, "true")
+	r.ok("create", "c")
+	r.fails("container with given ID already exists", "create", "c")
+	r.expect("c", specs.StateCreated)
+	r.ok("delete", "c")
+}
+
+// TestStartFails: start returns the error of execve, which no look at the file foretells, and the container is stopped.
+func TestStartFails(t *testing.T) {
+	r := newRig(t, "/bin/broken")
+	r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/bin/broken", Source: r.path("broken"), Type: "bind", Options: []string{"bind"}})
+	r.writeConfig()
+	r.check(os.WriteFile(r.path("broken"), []byte("no program"), 0o755))
+	t.Cleanup(func() { os.Remove(filepath.Join(shared.rootfs, "bin/broken")) }) // the mount point
+	r.ok("create", "c")
+	r.fails(`exec: \"/bin/broken\": exec format error`, "start", "c")
+	r.stopped("c")
+	r.ok("delete", "c")
+}
+
+// TestCreateFails: what callers look for in the error, and nothing is left.
+func TestCreateFails(t *testing.T) {
+	for want, change := range map[string]func(*rig){
+		"executable file not found in $PATH":                 func(r *rig) { r.spec.Process.Args[0] = "nothing" },
+		"stat /no/thing: no such file or directory":          func(r *rig) { r.spec.Process.Args[0] = "/no/thing" },
+		"permission denied":                                  func(r *rig) { r.spec.Process.Args[0] = "/etc/passwd" },
+		"cannot allocate tty":                                func(r *rig) { r.spec.Process.Terminal = true },
+		"config.json: no such file or directory":             func(r *rig) { r.check(os.Remove(filepath.Join(r.bundle, "config.json"))) },
+		"process.cwd":                                        func(r *rig) { r.spec.Process.Cwd = "relative" },
+		"hooks.createRuntime[0] /bin/sh: exit status 3: bad": func(r *rig) { r.hook("createRuntime", "echo bad; exit 3") },
+	} {
+		t.Run(want, func(t *testing.T) {
+			r := newRig(t, "true")
+			change(r)
+			if exists(filepath.Join(r.bundle, "config.json")) {
+				r.writeConfig()
+			}
+			if res := r.fails(want, "create", "c"); res.code != 1 {
+				t.Errorf("exit code %d", res.code)
+			}
+			r.fails("container does not exist", "state", "c")
+		})
+	}
+}
+
+// hook adds a shell script as a hook.
+func (r *rig) hook(at, script string) {
+	if r.spec.Hooks == nil {
+		r.spec.Hooks = &specs.Hooks{}
+	}
+	h := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin"}}}
+	switch at {
+	case "createRuntime":
+		r.spec.Hooks.CreateRuntime = h
+	case "poststart":
+		r.spec.Hooks.Poststart = h
+	case "poststop":
+		r.spec.Hooks.Poststop = h
+	}
+}
+
+// TestHooks: each in its command, with the state on its standard input; poststop also when the bundle is gone.
+func TestHooks(t *testing.T) {
+	r := newRig(t, "sleep", "1000")
+	for _, at := range []string{"createRuntime", "poststart", "poststop"} {
+		r.hook(at, "cat > "+r.path(at))
+	}
+	r.writeConfig()
+	status := func(at string) string {
+		var s specs.State
+		if err := json.Unmarshal([]byte(r.read(at)), &s); err != nil || s.ID != "c" || s.Bundle != r.bundle {
+			t.Errorf("%s: %+v, %v", at, s, err)
+		}
+		return string(s.Status)
+	}
+	r.ok("create", "c")
+	if s := status("createRuntime"); s != "creating" {
+		t.Errorf("createRuntime: %s", s)
+	}
+	r.ok("start", "c")
+	if s := status("poststart"); s != "running" {
+		t.Errorf("poststart: %s", s)
+	}
+	r.check(os.Remove(filepath.Join(r.bundle, "config.json")))
+	r.ok("delete", "-f", "c")
+	if s := status("poststop"); s != "stopped" {
+		t.Errorf("poststop: %s", s)
+	}
+}
+
+// TestPidFile: it is there, whole, when create returns, and names the process that state names.
+func TestPidFile(t *testing.T) {
+	r := newRig(t, "sleep", "1000")
+	r.ok("create", "--pid-file", r.path("pid"), "c")
+	if got, want := r.read("pid"), strconv.Itoa(r.state("c").Pid); got != want {
+		t.Errorf("the pid file has %q, want %q", got, want)
+	}
+	r.ok("delete", "c")
+	r.fails("--pid-file", "create", "--pid-file", r.path("no/such/directory"), "c")
+	r.fails("container does not exist", "state", "c") // undone
+}
+
+// TestLog: a failed command leaves exactly one JSON object, as podman parses the file, and the same text on the standard error.
+func TestLog(t *testing.T) {
+	r := newRig(t, "nothing")
+	r.spec.Process.Capabilities.Ambient = []string{"CAP_KILL"} // worth a warning
+	r.writeConfig()
+	r.globals = []string{"--log", r.path("log.json"), "--log-format", "json"}
+	res := r.fails("executable file not found in $PATH", "create", "c")
+	var line struct{ Level, Msg, Time string }
+	if err := json.Unmarshal([]byte(r.read("log.json")), &line); err != nil || line.Level != "error" || line.Time == "" || line.Msg+"\n" != res.err {
+		t.Errorf("log %q (%v), standard error %q", r.read("log.json"), err, res.err)
+	}
+	r.fails("does not exist", "state", "c")
+	if n := strings.Count(r.read("log.json"), "\n"); n != 2 {
+		t.Errorf("%d lines after two failures", n)
+	}
+	r.globals = []string{"--log", r.path("log.text")}
+	r.fails("does not exist", "state", "c")
+	if text := r.read("log.text"); !strings.HasPrefix(text, `time="`) || !strings.Contains(text, `level=error msg="container does not exist"`) {
+		t.Errorf("log %q", text)
+	}
+}
+
+// TestRaces: among many starts and many deletes at once, one of each succeeds.
+func TestRaces(t *testing.T) {
+	r := newRig(t, "sleep", "1000")
+	r.ok("create", "c")
+	race := func(args ...string) (won int) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 6 {
+			cmd := r.command(args...)
+			wg.Go(func() {
+				if cmd.Run() == nil {
+					mu.Lock()
+					won++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		return won
+	}
+	if n := race("start", "c"); n != 1 {
+		t.Errorf("%d starts succeeded", n)
+	}
+	r.expect("c", specs.StateRunning)
+	r.ok("kill", "c", "KILL")
+	r.stopped("c")
+	if n := race("delete", "c"); n != 1 {
+		t.Errorf("%d deletes succeeded", n)
+	}
+	if n := race("create", "c"); n != 1 {
+		t.Errorf("%d creates succeeded", n)
+	}
+	if n := race("delete", "--force", "c"); n != 6 {
+		t.Errorf("%d forced deletes succeeded, want all", n)
+	}
+}
+
+// TestCreatorKilled kills creators at moments spread over the creation: delete --force leaves nothing, whatever was made.
+func TestCreatorKilled(t *testing.T) {
+	r := newRig(t, "sleep", "1000")
+	gate := r.path("gate")
+	for i := range 40 {
+		if i%4 == 3 { // in the middle, for certain
+			r.hook("createRuntime", "touch "+gate+"; sleep 1000")
+		} else {
+			r.spec.Hooks = nil
+		}
+		r.writeConfig()
+		cmd := r.command("create", "c")
+		r.check(cmd.Start())
+		if r.spec.Hooks != nil {
+			r.eventually("the hook runs", func() bool { return exists(gate) })
+			os.Remove(gate)
+		} else {
+			pause(i)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		killHooks(gate)
+		r.ok("delete", "--force", "c")
+		if exists(filepath.Join(r.root, "c")) {
+			t.Fatalf("round %d: the record is left", i)
+		}
+		left, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", r.cgroups, "c"))
+		if len(left) > 0 {
+			t.Fatalf("round %d: left behind: %s", i, left)
+		}
+	}
+}
+
+// TestList: as a table, as JSON, and ids alone.
+func TestList(t *testing.T) {
+	r := newRig(t, "sleep", "1000")
+	if out := r.ok("list", "-f", "json"); out != "null\n" {
+		t.Errorf("no containers: %q", out)
+	}
+	r.ok("create", "b")
+	r.spec.Linux.CgroupsPath = r.cgroups + "/a"
+	r.writeConfig()
+	r.ok("create", "a")
+	r.ok("start", "a")
+	var list []container
+	if err := json.Unmarshal([]byte(r.ok("list", "--format=json")), &list); err != nil || len(list) != 2 || list[0].ID != "a" ||
+		list[0].Status != specs.StateRunning || list[1].Status != specs.StateCreated {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if out := r.ok("list", "-q"); out != "a\nb\n" {
+		t.Errorf("ids: %q", out)
+	}
+	lines := strings.Split(r.ok("list"), "\n")
+	if f := strings.Fields(lines[1]); len(lines) != 4 || f[0] != "a" || f[1] != strconv.Itoa(list[0].Pid) || f[2] != "running" || f[3] != r.bundle {
+		t.Errorf("table: %q", lines)
+	}
+	r.ok("delete", "-f", "a")
+	r.ok("delete", "-f", "b")
+}
