@@ -72,15 +72,22 @@ func timeout(t testing.TB) context.Context {
 // run creates, starts, waits for and deletes a container, and returns its output and exit.
 func run(t testing.TB, spec *specs.Spec) (string, engine.Exit) {
 	t.Helper()
+	return runBundle(t, testkit.Bundle(t, spec), spec)
+}
+
+// runBundle is run of a bundle that is there; its config is written.
+func runBundle(t testing.TB, bundle string, spec *specs.Spec) (string, engine.Exit) {
+	t.Helper()
 	e, _ := newEngine(t)
 	spec.Linux.CgroupsPath = "/" + newID()
+	testkit.WriteConfig(t, bundle, spec)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	ctx := timeout(t)
-	c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec), Stdio: engine.Stdio{Out: w, Err: w}})
+	c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: bundle, Stdio: engine.Stdio{Out: w, Err: w}})
 	w.Close()
 	if err != nil {
 		t.Fatalf("create: %v", err)

@@ -21,7 +21,7 @@ func Features() *features.Features {
 		OCIVersionMin: minVersion,
 		OCIVersionMax: specs.Version,
 		Hooks:         hookNames(),
-		MountOptions:  mountOptions(),
+		MountOptions:  plan.MountOptions(),
 		Linux: &features.Linux{
 			Namespaces:   namespaceNames(),
 			Capabilities: plan.CapabilityNames(),
@@ -34,7 +34,7 @@ func Features() *features.Features {
 			},
 			Seccomp:         seccompFeatures(),
 			Apparmor:        &features.Apparmor{Enabled: new(true)},
-			Selinux:         &features.Selinux{Enabled: new(false)}, // process labels only
+			Selinux:         &features.Selinux{Enabled: new(true)},
 			IntelRdt:        &features.IntelRdt{Enabled: new(false)},
 			MemoryPolicy:    &features.MemoryPolicy{Modes: plan.MemoryPolicyModes(), Flags: plan.MemoryPolicyFlags()},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: new(true)}},
@@ -49,11 +49,6 @@ func hookNames() []string {
 		names = append(names, p.Name)
 	}
 	return names
-}
-
-// mountOptions is sorted: the tables it comes from are maps, and two answers should be equal.
-func mountOptions() []string {
-	return slices.Sorted(slices.Values(plan.MountOptions()))
 }
 
 func namespaceNames() []string {

@@ -123,8 +123,8 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		defer times.close()
 	}
 	began := now()
-	f := &flight{plan: p, r: r, pipes: pipes}
-	err = f.fork(prog, prep)
+	f := &flight{plan: p, r: r, pipes: pipes, prep: prep}
+	err = f.fork(prog)
 	pipes.closeChildEnds()
 	if err != nil {
 		return nil, err
@@ -146,11 +146,12 @@ type flight struct {
 	plan     *plan.Plan
 	r        *Resources
 	pipes    *pipes
+	prep     *prepared
 	child    *Child
 	released bool // past its last gate
 }
 
-func (f *flight) fork(prog *rawchild.Program, prep *prepared) error {
+func (f *flight) fork(prog *rawchild.Program) error {
 	step := 0
 	var clone plan.Clone
 	for i, s := range f.plan.Steps {
@@ -161,7 +162,7 @@ func (f *flight) fork(prog *rawchild.Program, prep *prepared) error {
 	if f.r.FailStep == step+1 {
 		return NewStepError(f.plan, step, unix.EIO)
 	}
-	c := rawchild.Clone{Flags: uint64(clone.New), PidNS: prep.pidNS, OwnPidNS: f.r.OwnPidNS}
+	c := rawchild.Clone{Flags: uint64(clone.New), PidNS: f.prep.pidNS, OwnPidNS: f.r.OwnPidNS}
 	if clone.JoinPid {
 		c.PidNS = f.r.ContainerPidfd
 	}
@@ -288,6 +289,8 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 			err = unix.SchedSetAttr(f.child.Pid, &attr, 0)
 		case plan.IOPriority:
 			err = setIOPriority(f.child.Pid, a)
+		case plan.MountFS:
+			err = f.copyUp(ctx, int(rep.Step), int(rep.Value), a)
 		case plan.RunHooks:
 			err = f.r.RunHooks(ctx, f.child.Process, a.Point)
 		}

@@ -127,7 +127,9 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.Bind:
 		l.bindMount(i, a)
 	case plan.MountFS:
-		l.mountFS(a)
+		l.mountFS(i, a)
+	case plan.Remount:
+		l.remount(a)
 	case plan.Device:
 		l.device(a)
 	case plan.BindDevice:

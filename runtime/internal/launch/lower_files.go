@@ -3,11 +3,9 @@ package launch
 import (
 	"encoding/binary"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 )
 
@@ -21,90 +19,6 @@ func (l *lowering) leaveHost() {
 	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFCHR, unix.ENXIO)
 	l.test(at(st, statxRdev), 0xffffffff, 1, unix.ENXIO)
 	l.test(at(st, statxRdev+4), 0xffffffff, 3, unix.ENXIO)
-}
-
-func (l *lowering) bindMount(i int, b plan.Bind) {
-	if l.prep.isDir[i] {
-		l.ensureDir(t0, b.Dest)
-	} else {
-		l.ensureFile(t0, b.Dest)
-	}
-	if !strings.HasPrefix(b.Dest, "/proc/") {
-		l.notOnProc(t0.arg())
-	}
-	tree := imm(l.prep.step[i])
-	l.moveMount(tree, t0.arg())
-	l.propagate(tree, b.Propagation)
-}
-
-// notOnProc refuses a mount point on a proc file system, which a symbolic link of the image may lead to (CVE-2019-16884):
-// the runtime's own writes to /proc must not be diverted.
-func (l *lowering) notOnProc(fd rawchild.Arg) {
-	statfs := l.scratch("statfs", 128)
-	l.call(unix.SYS_FSTATFS, fd, statfs)
-	other := l.label()
-	l.test(statfs, 0xffffffff, unix.PROC_SUPER_MAGIC, unix.EPERM).on(other)
-	l.fail(unix.EPERM)
-	l.bind(other)
-}
-
-func (l *lowering) propagate(mount rawchild.Arg, list []plan.Propagation) {
-	for _, p := range list {
-		recursive := uint32(0)
-		if p&plan.Recursive != 0 {
-			recursive = unix.AT_RECURSIVE
-		}
-		l.mountSetattr(mount, recursive, 0, 0, uint64(p&^plan.Recursive))
-	}
-}
-
-// superFlags are parameters that mount(2) takes as flags.
-var superFlags = map[string]int{
-	"sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC, "lazytime": unix.MS_LAZYTIME, "mand": unix.MS_MANDLOCK,
-}
-
-var attrFlags = []struct {
-	attr plan.Attr
-	flag int
-}{
-	{plan.AttrReadOnly, unix.MS_RDONLY}, {plan.AttrNoSuid, unix.MS_NOSUID}, {plan.AttrNoDev, unix.MS_NODEV},
-	{plan.AttrNoExec, unix.MS_NOEXEC}, {plan.AttrNoAtime, unix.MS_NOATIME}, {plan.AttrStrictAtime, unix.MS_STRICTATIME},
-	{plan.AttrNoDirAtime, unix.MS_NODIRATIME}, {plan.AttrNoSymFollow, unix.MS_NOSYMFOLLOW},
-}
-
-// mountFS mounts on ".", having gone to the mount point by its descriptor: the path is never walked again.
-func (l *lowering) mountFS(m plan.MountFS) {
-	l.ensureDir(t0, m.Dest)
-	if m.RealDir {
-		// A second walk that follows no link must come to the same directory.
-		l.openat2(regRoot.arg(), relative(m.Dest), opath|unix.O_DIRECTORY, inRoot|unix.RESOLVE_NO_SYMLINKS, 0).to(t0)
-	} else {
-		l.notOnProc(t0.arg())
-	}
-	flags := 0
-	for _, f := range attrFlags {
-		if m.Attr&f.attr != 0 {
-			flags |= f.flag
-		}
-	}
-	var data []string
-	for _, p := range m.Params {
-		if f, ok := superFlags[p.Key]; ok && p.Value == "" {
-			flags |= f
-			continue
-		}
-		s := p.Key
-		if p.Value != "" {
-			s += "=" + p.Value
-		}
-		data = append(data, s)
-	}
-	l.call(unix.SYS_FCHDIR, t0.arg())
-	l.call(unix.SYS_MOUNT, l.str(m.Source), l.str("."), l.str(m.Type), imm(flags), l.str(strings.Join(data, ",")))
-	if len(m.Propagation) > 0 {
-		l.openRoot(m.Dest, opath).to(t0)
-		l.propagate(t0.arg(), m.Propagation)
-	}
 }
 
 // parent opens the directory of p into t1, made when missing, and returns the last component.

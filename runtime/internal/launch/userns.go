@@ -10,10 +10,10 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 )
 
-// userNamespace makes a user namespace with the given maps, for id-mapped mounts. The caller closes it.
+// UserNamespace makes a user namespace with the given maps, for id-mapped mounts. The caller closes it.
 //
 // A namespace needs a process to be born in: a child that waits for the end of a pipe.
-func userNamespace(uid, gid []plan.IDMap) (int, error) {
+func UserNamespace(uid, gid []plan.IDMap) (int, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return -1, fmt.Errorf("make pipe: %w", err)

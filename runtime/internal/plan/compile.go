@@ -202,23 +202,14 @@ func (c *compiler) sysctls() error {
 	return nil
 }
 
-var rootPropagations = map[string]Propagation{
-	"": 0, "private": Private | Recursive, "rprivate": Private | Recursive, "slave": Slave | Recursive, "rslave": Slave | Recursive,
-	"shared": Shared | Recursive, "rshared": Shared | Recursive, "unbindable": Unbindable | Recursive, "runbindable": Unbindable | Recursive,
-}
-
 // rootfs plans the container's view of the file system.
 func (c *compiler) rootfs() error {
-	prop, ok := rootPropagations[c.spec.Linux.RootfsPropagation]
-	if !ok {
-		return &Error{"linux.rootfsPropagation", fmt.Sprintf("unknown propagation %q", c.spec.Linux.RootfsPropagation)}
-	}
-	c.base = prop
-	if c.base == 0 {
-		c.base = Slave | Recursive
+	prop, err := c.propagation()
+	if err != nil {
+		return err
 	}
 	c.add("linux.namespaces", LeaveHost{})
-	c.add("root.path", Root{Path: c.opts.RootPath, Propagation: c.base})
+	c.add("root.path", Root{Path: c.opts.RootPath, Propagation: prop.root})
 	if err := c.mounts(); err != nil {
 		return err
 	}
@@ -242,12 +233,42 @@ func (c *compiler) rootfs() error {
 		if !path.IsAbs(p) {
 			return &Error{fmt.Sprintf("linux.maskedPaths[%d]", i), fmt.Sprintf("%q is not absolute", p)}
 		}
-		c.add(fmt.Sprintf("linux.maskedPaths[%d]", i), MaskPath{Path: path.Clean(p)})
+		c.add(fmt.Sprintf("linux.maskedPaths[%d]", i), MaskPath{Path: path.Clean(p), Label: c.spec.Linux.MountLabel})
 	}
 	c.plan.Steps = append(c.plan.Steps, c.sealed...)
 	if c.spec.Root.Readonly {
 		c.add("root.readonly", SealMount{Dest: "/"})
 	}
-	c.add("root.path", Pivot{Propagation: prop})
+	c.add("root.path", Pivot{Propagation: prop.last})
 	return nil
+}
+
+// rootPropagation is what linux.rootfsPropagation means.
+type rootPropagation struct{ root, last Propagation }
+
+// propagation reads linux.rootfsPropagation. Copies of the host's mounts get it at once (base). The root file system itself is
+// never a peer of the host's mount, whose mounts would be the container's: it becomes shared, with a peer group of its own, or
+// unbindable at the end.
+func (c *compiler) propagation() (rootPropagation, error) {
+	name := c.spec.Linux.RootfsPropagation
+	p, ok := propagationOptions[name]
+	if name != "" && !ok {
+		return rootPropagation{}, &Error{"linux.rootfsPropagation", fmt.Sprintf("unknown propagation %q", name)}
+	}
+	switch p &^ Recursive {
+	case Shared:
+		c.base = Shared | Recursive
+		return rootPropagation{root: Private | Recursive, last: p}, nil
+	case Slave:
+		c.base = Slave | Recursive
+		return rootPropagation{root: Slave | Recursive}, nil
+	case Private:
+		c.base = Private | Recursive
+		return rootPropagation{root: Private | Recursive}, nil
+	case Unbindable:
+		c.base = Private | Recursive
+		return rootPropagation{root: Private | Recursive, last: p}, nil
+	}
+	c.base = Slave | Recursive
+	return rootPropagation{root: Private | Recursive}, nil
 }

@@ -31,8 +31,7 @@ func (c *compiler) ownDev() bool {
 		if path.Clean("/"+m.Destination) != "/dev" {
 			continue
 		}
-		o, err := parseOptions("", m.Options)
-		if err == nil && (o.bind || m.Type == "bind") {
+		if o := parseOptions(m.Options); o.bind || m.Type == "bind" {
 			return false
 		}
 	}

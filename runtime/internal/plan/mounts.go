@@ -3,116 +3,12 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
-
-// attrOptions are the mount options that are attributes of a mount. The recursive form is "r" and the name.
-var attrOptions = map[string]AttrChange{
-	"ro":            {Set: AttrReadOnly},
-	"rw":            {Clear: AttrReadOnly},
-	"nosuid":        {Set: AttrNoSuid},
-	"suid":          {Clear: AttrNoSuid},
-	"nodev":         {Set: AttrNoDev},
-	"dev":           {Clear: AttrNoDev},
-	"noexec":        {Set: AttrNoExec},
-	"exec":          {Clear: AttrNoExec},
-	"nodiratime":    {Set: AttrNoDirAtime},
-	"diratime":      {Clear: AttrNoDirAtime},
-	"relatime":      {Set: AttrRelatime, Clear: AttrAtime},
-	"norelatime":    {Set: AttrStrictAtime, Clear: AttrAtime},
-	"noatime":       {Set: AttrNoAtime, Clear: AttrAtime},
-	"atime":         {Set: AttrRelatime, Clear: AttrAtime},
-	"strictatime":   {Set: AttrStrictAtime, Clear: AttrAtime},
-	"nostrictatime": {Set: AttrRelatime, Clear: AttrAtime},
-	"nosymfollow":   {Set: AttrNoSymFollow},
-	"symfollow":     {Clear: AttrNoSymFollow},
-}
-
-var propagationOptions = map[string]Propagation{
-	"private": Private, "rprivate": Private | Recursive, "slave": Slave, "rslave": Slave | Recursive,
-	"shared": Shared, "rshared": Shared | Recursive, "unbindable": Unbindable, "runbindable": Unbindable | Recursive,
-}
-
-// superOptions are options of the file system itself that every file system takes.
-var superOptions = map[string]string{
-	"sync": "sync", "dirsync": "dirsync", "lazytime": "lazytime", "mand": "mand",
-	"async": "", "nolazytime": "", "nomand": "", "loud": "", "silent": "", "defaults": "", "noiversion": "",
-}
-
-// laterOptions are known to the spec and not honoured by this engine yet.
-var laterOptions = map[string]bool{"remount": true, "tmpcopyup": true, "iversion": true}
-
-// MountOptions returns the options that this engine honours, sorted by kind; for `features`.
-func MountOptions() []string {
-	var out []string
-	for k := range attrOptions {
-		out = append(out, k, "r"+k)
-	}
-	for k := range propagationOptions {
-		out = append(out, k)
-	}
-	for k := range superOptions {
-		out = append(out, k)
-	}
-	return append(out, "bind", "rbind", "idmap", "ridmap")
-}
-
-// options is a parsed list of mount options.
-type options struct {
-	bind, recursive bool
-	attr, recAttr   AttrChange
-	propagation     []Propagation
-	params          []FSParam
-	idmap, ridmap   bool
-}
-
-func (c *AttrChange) apply(o AttrChange) {
-	c.Set = c.Set&^o.Clear | o.Set
-	c.Clear = c.Clear&^o.Set | o.Clear
-}
-
-func parseOptions(at string, list []string) (options, error) {
-	var o options
-	for i, opt := range list {
-		if a, ok := attrOptions[opt]; ok {
-			o.attr.apply(a)
-			continue
-		}
-		if a, ok := attrOptions[strings.TrimPrefix(opt, "r")]; ok && opt[0] == 'r' {
-			o.recAttr.apply(a)
-			continue
-		}
-		if p, ok := propagationOptions[opt]; ok {
-			o.propagation = append(o.propagation, p)
-			continue
-		}
-		if key, ok := superOptions[opt]; ok {
-			if key != "" {
-				o.params = append(o.params, FSParam{Key: key})
-			}
-			continue
-		}
-		switch {
-		case opt == "bind":
-			o.bind = true
-		case opt == "rbind":
-			o.bind, o.recursive = true, true
-		case opt == "idmap":
-			o.idmap = true
-		case opt == "ridmap":
-			o.ridmap = true
-		case laterOptions[opt]:
-			return o, &Error{fmt.Sprintf("%s.options[%d]", at, i), fmt.Sprintf("option %q is not supported yet", opt)}
-		case opt == "":
-		default:
-			key, value, _ := strings.Cut(opt, "=")
-			o.params = append(o.params, FSParam{key, value})
-		}
-	}
-	return o, nil
-}
 
 // procAllowed are the files below /proc that may be covered by a bind mount (runc's list: lxcfs and the like).
 var procAllowed = map[string]bool{
@@ -120,6 +16,9 @@ var procAllowed = map[string]bool{
 	"/proc/uptime": true, "/proc/loadavg": true, "/proc/slabinfo": true, "/proc/net/dev": true,
 	"/proc/sys/kernel/ns_last_pid": true, "/proc/sys/crypto/fips_enabled": true,
 }
+
+// dataLimit is how much text mount(2) hands to a file system, in bytes: a page with its NUL. More it would cut off.
+const dataLimit = 4095
 
 func (c *compiler) mounts() error {
 	for i := range c.spec.Mounts {
@@ -142,32 +41,51 @@ func (c *compiler) mount(at string, m *specs.Mount) error {
 	if !strings.HasPrefix(m.Destination, "/") {
 		c.warn(at + ".destination " + m.Destination + ": relative, taken from /")
 	}
-	o, err := parseOptions(at, m.Options)
+	o := parseOptions(m.Options)
+	idmap, err := c.idmap(at, m, o)
 	if err != nil {
 		return err
 	}
-	hasMap := len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0
+	bind := o.bind || m.Type == "bind"
 	switch {
-	case o.bind || m.Type == "bind":
-		return c.bind(at, m, dest, o)
-	case o.idmap || o.ridmap || hasMap:
-		return &Error{at, "id-mapped mounts of a new file system are not supported yet; use a bind mount"}
+	case o.copyUp && (bind || o.remount || m.Type != "tmpfs"):
+		return &Error{at + ".options", "tmpcopyup needs a new tmpfs"}
+	case o.remount && idmap != nil:
+		return &Error{at + ".options", "a mount that is there cannot be id-mapped any more"}
+	case o.remount:
+		return c.remount(at, dest, bind, o)
+	case bind:
+		return c.bind(at, m, dest, o, idmap)
 	case m.Type == "":
 		return &Error{at + ".type", "is empty and the options name no bind mount"}
-	case !o.recAttr.zero():
-		return &Error{at + ".options", "recursive options need a bind mount"}
-	case m.Type == "cgroup":
-		return c.cgroupMount(at, m, dest, o)
+	case m.Type == "cgroup" && idmap == nil:
+		return c.cgroupMount(at, dest, o)
 	}
-	fs := MountFS{Type: m.Type, Source: m.Source, Dest: dest, Params: o.params, Attr: o.attr.Set, Propagation: o.propagation}
-	seal := false
+	return c.newFS(at, m, dest, o, idmap)
+}
+
+// newFS plans a mount of a new file system.
+func (c *compiler) newFS(at string, m *specs.Mount, dest string, o options, idmap *MountIDMap) error {
+	fs := MountFS{Type: m.Type, Source: m.Source, Dest: dest, FSOptions: FSOptions{Params: o.params, Super: o.super, Label: c.spec.Linux.MountLabel},
+		Attr: o.all(), Propagation: o.propagation, IDMap: idmap, CopyUp: o.copyUp}
 	switch m.Type {
 	case "proc", "sysfs":
-		fs.RealDir = true
+		fs.RealDir, fs.Label = true, ""
 		if dest == "/proc" && m.Type != "proc" {
 			return &Error{at, "only proc may be mounted on /proc"}
 		}
+		if m.Type == "sysfs" && c.inUserNS() && c.newNS&NewNet == 0 {
+			fs.OrBind = "/sys" // the network namespace is not the user namespace's
+		}
+	case "cgroup", "cgroup2":
+		fs.Label = ""
+	case "mqueue":
+		fs.RootLabel, fs.Label = fs.Label, ""
 	case "tmpfs":
+		fs.DirMode = !fs.ByCaller() && !hasParam(o.params, "mode")
+	}
+	seal := false
+	if m.Type == "tmpfs" || dest == "/dev" {
 		// What is made in it later (mount points, devices) comes first.
 		seal = fs.Attr&AttrReadOnly != 0
 		fs.Attr &^= AttrReadOnly
@@ -175,6 +93,18 @@ func (c *compiler) mount(at string, m *specs.Mount) error {
 	if m.Type != "proc" && (dest == "/proc" || strings.HasPrefix(dest, "/proc/")) {
 		return &Error{at, fmt.Sprintf("a mount of %s on %s would hide a part of /proc from the runtime", m.Type, dest)}
 	}
+	if fs.CopyUp {
+		if err := c.hostOwner(at, &fs); err != nil {
+			return err
+		}
+	}
+	if fs.ByCaller() && fs.Super&IVersion != 0 {
+		return &Error{at + ".options", "iversion means nothing to an id-mapped or copied-up file system"}
+	}
+	if n := len(fs.Data()); n > dataLimit {
+		return &Error{at + ".options", fmt.Sprintf("%d bytes for the file system; mount(2) takes %d", n, dataLimit)}
+	}
+	c.cover(dest)
 	c.add(at, fs)
 	if seal {
 		c.sealed = append(c.sealed, Step{at + ".options", SealMount{Dest: dest}})
@@ -182,70 +112,114 @@ func (c *compiler) mount(at string, m *specs.Mount) error {
 	return nil
 }
 
-func (c *compiler) bind(at string, m *specs.Mount, dest string, o options) error {
+// cover forgets what was to happen last to a mount on dest: another one is going to hide it.
+func (c *compiler) cover(dest string) {
+	c.sealed = slices.DeleteFunc(c.sealed, func(s Step) bool { return s.Do == Action(SealMount{Dest: dest}) })
+}
+
+func hasParam(list []FSParam, key string) bool {
+	for _, p := range list {
+		if p.Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// hostOwner translates the ids among the parameters of a file system that the caller makes: they are the container's.
+func (c *compiler) hostOwner(at string, fs *MountFS) error {
+	if !c.inUserNS() || fs.IDMap != nil {
+		return nil
+	}
+	params := make([]FSParam, len(fs.Params))
+	for i, p := range fs.Params {
+		params[i] = p
+		maps := c.spec.Linux.UIDMappings
+		switch p.Key {
+		case "gid":
+			maps = c.spec.Linux.GIDMappings
+		case "uid":
+		default:
+			continue
+		}
+		id, err := strconv.ParseUint(p.Value, 10, 32)
+		host, ok := hostID(maps, uint32(id))
+		if err != nil || !ok {
+			return &Error{at + ".options", fmt.Sprintf("%s has no id on the host in linux.%sMappings", p, p.Key)}
+		}
+		params[i].Value = strconv.FormatUint(uint64(host), 10)
+	}
+	fs.Params = params
+	return nil
+}
+
+// hostID returns what an id of the container is on the host.
+func hostID(maps []specs.LinuxIDMapping, id uint32) (uint32, bool) {
+	for _, m := range maps {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return m.HostID + (id - m.ContainerID), true
+		}
+	}
+	return 0, false
+}
+
+func (c *compiler) bind(at string, m *specs.Mount, dest string, o options, idmap *MountIDMap) error {
 	if m.Source == "" {
 		return &Error{at + ".source", "is empty"}
 	}
 	if len(o.params) > 0 {
 		return &Error{at + ".options", fmt.Sprintf("%q means nothing to a bind mount", o.params[0].Key)}
 	}
+	if o.super != 0 {
+		c.warn(fmt.Sprintf("%s.options: %s is of file systems, it means nothing to a bind mount", at, strings.Join(o.super.Names(), ",")))
+	}
 	source := m.Source
 	if !path.IsAbs(source) {
 		source = path.Join(c.bundle, source)
 	}
-	if strings.HasPrefix(dest, "/proc/") && !procAllowed[dest] || dest == "/proc" {
+	if strings.HasPrefix(dest, "/proc/") && !procAllowed[dest] {
 		return &Error{at, fmt.Sprintf("a bind mount on %s would hide a part of /proc from the runtime", dest)}
 	}
-	b := Bind{Source: source, Dest: dest, Recursive: o.recursive, Attr: o.attr, RecAttr: o.recAttr,
-		Base: c.base, Propagation: o.propagation}
-	if o.idmap || o.ridmap || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
-		idmap := &MountIDMap{UID: idMaps(m.UIDMappings), GID: idMaps(m.GIDMappings), Recursive: o.ridmap}
-		switch {
-		case len(idmap.UID) == 0 && len(idmap.GID) == 0:
-			idmap.UID, idmap.GID = idMaps(c.spec.Linux.UIDMappings), idMaps(c.spec.Linux.GIDMappings)
-			if len(idmap.UID) == 0 {
-				return &Error{at, "an id-mapped mount needs its own mappings or those of a new user namespace"}
-			}
-		case len(idmap.UID) == 0 || len(idmap.GID) == 0:
-			return &Error{at, "an id-mapped mount needs uidMappings and gidMappings"}
-		}
-		b.IDMap = idmap
-	}
-	c.add(at, b)
+	c.cover(dest)
+	c.add(at, Bind{Source: source, Dest: dest, Recursive: o.recursive, Attr: o.attr, RecAttr: o.recAttr,
+		Base: c.base, Propagation: o.propagation, IDMap: idmap, Proc: dest == "/proc"})
 	return nil
 }
 
-// cgroupMount shows the container its cgroups: on v2 the one tree; on v1 a tmpfs with a directory per hierarchy.
-func (c *compiler) cgroupMount(at string, m *specs.Mount, dest string, o options) error {
-	if c.facts.CgroupV2 {
-		c.add(at, MountFS{Type: "cgroup2", Source: "cgroup", Dest: dest, Attr: o.attr.Set, Propagation: o.propagation, RealDir: true})
-		return nil
-	}
-	c.add(at, MountFS{Type: "tmpfs", Source: "tmpfs", Dest: dest, Params: []FSParam{{"mode", "755"}},
-		Attr: o.attr.Set &^ AttrReadOnly, Propagation: o.propagation})
-	own := c.newNS&NewCgroup != 0 || c.joined[NewCgroup]
-	for _, h := range c.facts.CgroupV1 {
-		target := path.Join(dest, h.Dir)
-		if own {
-			var params []FSParam
-			for _, opt := range h.Options {
-				key, value, _ := strings.Cut(opt, "=")
-				params = append(params, FSParam{key, value})
-			}
-			c.add(at, MountFS{Type: "cgroup", Source: "cgroup", Dest: target, Params: params, Attr: o.attr.Set})
-		} else {
-			c.add(at, Bind{Source: h.Path, Dest: target, Attr: o.attr, Base: Private})
+func (c *compiler) remount(at, dest string, bind bool, o options) error {
+	r := Remount{Dest: dest, Bind: bind, Attr: o.attr, RecAttr: o.recAttr, Propagation: o.propagation}
+	if bind {
+		if len(o.params) > 0 {
+			return &Error{at + ".options", fmt.Sprintf("%q means nothing to a bind mount", o.params[0].Key)}
 		}
-		for _, opt := range h.Options {
-			if len(h.Options) > 1 && opt != h.Dir && opt != "none" && !strings.Contains(opt, "=") {
-				c.add(at, Symlink{Target: h.Dir, Path: path.Join(dest, opt)})
-			}
+	} else {
+		r.FSOptions = FSOptions{Params: o.params, Super: o.super}
+		if n := len(r.Data()); n > dataLimit {
+			return &Error{at + ".options", fmt.Sprintf("%d bytes for the file system; mount(2) takes %d", n, dataLimit)}
 		}
 	}
-	if o.attr.Set&AttrReadOnly != 0 {
-		c.sealed = append(c.sealed, Step{at + ".options", SealMount{Dest: dest}})
-	}
+	c.add(at, r)
 	return nil
+}
+
+// idmap returns the mapping of an id-mapped mount, nil for any other: its own, or the container's.
+func (c *compiler) idmap(at string, m *specs.Mount, o options) (*MountIDMap, error) {
+	if !o.idmap && !o.ridmap && len(m.UIDMappings) == 0 && len(m.GIDMappings) == 0 {
+		return nil, nil
+	}
+	idmap := &MountIDMap{UID: idMaps(m.UIDMappings), GID: idMaps(m.GIDMappings), Recursive: o.ridmap}
+	switch {
+	case len(idmap.UID) > 0 && len(idmap.GID) > 0:
+	case len(idmap.UID) > 0 || len(idmap.GID) > 0:
+		return nil, &Error{at, "an id-mapped mount needs uidMappings and gidMappings"}
+	case c.newNS&NewUser != 0:
+		idmap.UID, idmap.GID = idMaps(c.spec.Linux.UIDMappings), idMaps(c.spec.Linux.GIDMappings)
+	case c.joined[NewUser]:
+		idmap.UserNS = c.paths[NewUser]
+	default:
+		return nil, &Error{at, "an id-mapped mount needs mappings of its own or a container with a user namespace"}
+	}
+	return idmap, nil
 }
 
 func idMaps(in []specs.LinuxIDMapping) []IDMap {

@@ -238,8 +238,6 @@ func TestRefused(t *testing.T) {
 		"process.selinuxLabel":           func(s *specs.Spec) { s.Process.SelinuxLabel = "x" },
 		"mounts[0].destination":          func(s *specs.Spec) { s.Mounts[0].Destination = "" },
 		"mounts[0]":                      func(s *specs.Spec) { s.Mounts[0].Type = "tmpfs" },
-		"mounts[1].options[0]":           func(s *specs.Spec) { s.Mounts[1].Options = []string{"tmpcopyup"} },
-		"mounts[1].options":              func(s *specs.Spec) { s.Mounts[1].Options = []string{"rro"} },
 		"mounts[1].type":                 func(s *specs.Spec) { s.Mounts[1].Type = "" },
 		"mounts[1].source":               func(s *specs.Spec) { s.Mounts[1] = specs.Mount{Destination: "/x", Type: "bind"} },
 		"linux.namespaces[5]":            func(s *specs.Spec) { addNamespace(s, specs.TimeNamespace, "") },

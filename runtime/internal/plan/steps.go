@@ -151,14 +151,7 @@ type MapIDs struct {
 }
 
 func (m MapIDs) String() string {
-	f := func(maps []IDMap) string {
-		var s []string
-		for _, e := range maps {
-			s = append(s, fmt.Sprintf("%d:%d:%d", e.Container, e.Host, e.Size))
-		}
-		return strings.Join(s, ",")
-	}
-	return fmt.Sprintf("map ids: uid %s gid %s", f(m.UID), f(m.GID))
+	return fmt.Sprintf("map ids: uid %s gid %s", idMapText(m.UID), idMapText(m.GID))
 }
 
 // BecomeRoot takes uid and gid 0 of a joined or mapped user namespace.

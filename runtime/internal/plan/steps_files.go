@@ -96,11 +96,17 @@ func (LeaveHost) String() string { return "make every mount of the new mount nam
 // Root attaches the root file system.
 type Root struct {
 	inChild
-	Path        string // absolute, on the host
-	Propagation Propagation
+	Path        string      // absolute, on the host
+	Propagation Propagation // while the container is being made: never shared with the host
 }
 
-func (r Root) String() string { return "attach the root file system " + r.Path }
+func (r Root) String() string {
+	s := "attach the root file system " + r.Path
+	if r.Propagation&Slave != 0 {
+		s += ", a slave of the host's"
+	}
+	return s
+}
 
 // Bind attaches a copy of a tree of the host.
 type Bind struct {
@@ -113,6 +119,8 @@ type Bind struct {
 	Base        Propagation
 	Propagation []Propagation
 	IDMap       *MountIDMap
+	// Proc: the source must be the root of a proc file system, and may cover /proc.
+	Proc bool
 }
 
 func (b Bind) String() string {
@@ -125,48 +133,7 @@ func (b Bind) String() string {
 		s += " " + p.String()
 	}
 	if b.IDMap != nil {
-		s += " idmapped"
-	}
-	return s
-}
-
-// MountIDMap is the id mapping of an idmapped mount.
-type MountIDMap struct {
-	UID, GID  []IDMap
-	Recursive bool // every mount of the tree (ridmap)
-}
-
-// FSParam is one parameter of a new file system; without a value it is a flag.
-type FSParam struct{ Key, Value string }
-
-// MountFS makes and attaches a new file system.
-type MountFS struct {
-	inChild
-	Type, Source, Dest string
-	Params             []FSParam
-	Attr               Attr
-	Propagation        []Propagation
-	// RealDir: Dest must be a directory that is no symbolic link (proc and sysfs).
-	RealDir bool
-}
-
-func (m MountFS) String() string {
-	s := "mount " + m.Type + " on " + m.Dest
-	if m.Attr != 0 {
-		s += " +" + m.Attr.String()
-	}
-	for i, p := range m.Params {
-		sep := ","
-		if i == 0 {
-			sep = " "
-		}
-		s += sep + p.Key
-		if p.Value != "" {
-			s += "=" + p.Value
-		}
-	}
-	for _, p := range m.Propagation {
-		s += " " + p.String()
+		s += " " + b.IDMap.String()
 	}
 	return s
 }
@@ -239,7 +206,8 @@ func (r ReadOnlyPath) String() string { return "make " + r.Path + " read-only" }
 // MaskPath hides what is at a path behind /dev/null or an empty directory; a missing one is skipped.
 type MaskPath struct {
 	inChild
-	Path string
+	Path  string
+	Label string // SELinux context of the directory that hides another
 }
 
 func (m MaskPath) String() string { return "mask " + m.Path }

@@ -31,12 +31,14 @@ func (c *compiler) validate() error {
 		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
-		{l.MountLabel != "", "linux.mountLabel"},
 		{l.Seccomp != nil && l.Seccomp.ListenerPath != "", "linux.seccomp.listenerPath"},
 	} {
 		if unsupported.set {
 			return &Error{unsupported.name, "is not supported yet"}
 		}
+	}
+	if l.MountLabel != "" && !c.facts.SELinux {
+		return &Error{"linux.mountLabel", "SELinux is not enabled in this kernel"}
 	}
 	for _, check := range []func() error{c.validateSizes, c.validateMaps, c.validateHooks} {
 		if err := check(); err != nil {
