@@ -102,7 +102,7 @@ func TestAttackMountRace(t *testing.T) {
 	e, _ := newEngine(t)
 	ctx := timeout(t)
 	created := 0
-	for range 100 {
+	for range 50 {
 		spec.Linux.CgroupsPath = "/" + newID()
 		testkit.WriteConfig(t, bundle, spec)
 		c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: bundle})
@@ -136,7 +136,7 @@ func TestAttackMountRace(t *testing.T) {
 		}
 	}
 	swaps := stop()
-	t.Logf("the naive mkdir was hit at try %d; %d swaps, %d of 100 created", hit+1, swaps, created)
+	t.Logf("the naive mkdir was hit at try %d; %d swaps, %d of 50 created", hit+1, swaps, created)
 	if swaps < 1000 {
 		t.Errorf("only %d swaps", swaps)
 	}
@@ -365,7 +365,7 @@ func TestAttackMaskRace(t *testing.T) {
 	stop := swap(t, filepath.Join(dev, "null"), filepath.Join(dev, "link"))
 	e, _ := newEngine(t)
 	ran := 0
-	for range 60 {
+	for range 25 {
 		out, err := tryRun(t, e, spec, bundle)
 		switch {
 		case err == nil && out == "1:3\n1:3":
@@ -394,7 +394,7 @@ func TestAttackSysctlRace(t *testing.T) {
 	stop := swap(t, filepath.Join(root, "proc"), filepath.Join(root, "link"))
 	e, _ := newEngine(t)
 	ran := 0
-	for range 60 {
+	for range 25 {
 		out, err := tryRun(t, e, spec, bundle)
 		switch {
 		case err == nil && out == "1":

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -109,7 +110,17 @@ func (e *Engine) forget(id string) {
 }
 
 func errorf(kind Kind, cause error, format string, args ...any) *Error {
-	return &Error{Kind: kind, Msg: fmt.Sprintf(format, args...), Err: cause}
+	return &Error{Kind: kind, Msg: clip(fmt.Sprintf(format, args...)), Err: cause}
+}
+
+// clip takes the middle out of a text that quotes too much of a config: nobody reads it, and a message of the task API takes
+// 4 MiB. The property is named at the start, the cause at the end.
+func clip(text string) string {
+	const head, tail = 1024, 512
+	if len(text) <= head+tail {
+		return text
+	}
+	return strings.ToValidUTF8(text[:head], "") + "..." + strings.ToValidUTF8(text[len(text)-tail:], "")
 }
 
 // explain turns an error of a launch into one of the engine, with the text that clients of runc know when the program
