@@ -22,6 +22,8 @@ CONTAINERD_VERSION := $(shell awk '$$1 == "github.com/containerd/containerd/v2" 
 RUNC_VERSION       := $(shell awk '$$1 == "github.com/opencontainers/runc" { print $$2 }' e2e/peers/runc/go.mod)
 CONTAINERD := $(PEERS)/containerd-$(CONTAINERD_VERSION)
 RUNC       := $(PEERS)/runc-$(RUNC_VERSION)
+TOOLS_VERSION      := $(shell awk '$$1 == "github.com/opencontainers/runtime-tools" { print $$2 }' e2e/peers/runtime-tools/go.mod)
+TOOLS      := $(PEERS)/runtime-tools-$(TOOLS_VERSION)
 
 # The packages whose tests are about the kernel; make test-cgroup2 runs them on another one.
 KERNEL_TESTS := ./runtime/internal/cgroup ./runtime/internal/hooks ./runtime/internal/rootfs ./runtime/engine ./shim/task
@@ -57,7 +59,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-legacy test-cgroup2 test-cgroup2-kernel bench check
+.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -80,6 +82,10 @@ test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd bu
 	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.6 $(ARGS)
 	$(call step,containerd tests (1.7))
 	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.7 $(ARGS)
+
+test-oci: build runc runtime-tools ## the OCI's validation programs: gosudacon, and runc beside it
+	$(call step,OCI validation ($(TOOLS_VERSION)))
+	@$(E2E) run ./oci $(ARGS)
 
 test-runc: containerd runc busybox # the containerd tests on the runc shim: what differs is in the tests, with the reason
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
@@ -113,7 +119,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 
 ## peers and tools
 
-.PHONY: peers containerd runc crun busybox
+.PHONY: peers containerd runc crun runtime-tools busybox
 peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
@@ -138,6 +144,16 @@ $(RUNC)/runc:
 	@mkdir -p $(RUNC)
 	@cd e2e/peers/runc && CGO_ENABLED=1 $(GO) build -trimpath -buildmode=pie -tags "seccomp urfave_cli_no_docs netgo osusergo" \
 		-ldflags "-s -w -linkmode external -extldflags -static-pie" -o $(CURDIR)/$(RUNC)/ github.com/opencontainers/runc
+
+runtime-tools: $(TOOLS)/runtimetest
+	@ln -sfn $(notdir $(TOOLS)) $(PEERS)/runtime-tools
+
+# Every program that the module names as a tool, and the root file system of their containers, which they look for where they run.
+$(TOOLS)/runtimetest:
+	$(call step,build the validation programs of runtime-tools $(TOOLS_VERSION))
+	@mkdir -p $(TOOLS)
+	@cd e2e/peers/runtime-tools && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(TOOLS)/ tool && \
+		cp -f $$($(GO) list -m -f '{{.Dir}}' github.com/opencontainers/runtime-tools)/rootfs-*.tar.gz $(CURDIR)/$(TOOLS)/
 
 crun: $(PEERS)/crun
 $(PEERS)/crun:
