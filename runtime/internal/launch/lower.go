@@ -158,6 +158,8 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.limits(a)
 	case plan.Credentials:
 		l.credentials(a)
+	case plan.DropCaps:
+		l.capset(a.Caps)
 	case plan.FindExecutable:
 		l.findExecutable(a)
 	case plan.Ready:

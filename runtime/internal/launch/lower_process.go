@@ -39,7 +39,17 @@ func (l *lowering) credentials(c plan.Credentials) {
 	name := l.scratch("cwd", unix.PathMax)
 	l.call(unix.SYS_GETCWD, name, imm(unix.PathMax))
 	l.test(name, 0xff, '/', unix.EPERM).on(gone) // "(unreachable)/..." is outside the container
-	l.capset(c.Caps)
+	held := c.Caps
+	held.Permitted |= c.Keep
+	held.Effective |= c.Keep
+	l.capset(held)
+	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_KEEPCAPS), imm(0), imm(0), imm(0), imm(0))
+	l.call(unix.SYS_PRCTL, imm(unix.PR_CAP_AMBIENT), imm(unix.PR_CAP_AMBIENT_CLEAR_ALL), imm(0), imm(0), imm(0))
+	for bit := range 64 {
+		if c.Caps.Ambient&(1<<bit) != 0 {
+			l.call(unix.SYS_PRCTL, imm(unix.PR_CAP_AMBIENT), imm(unix.PR_CAP_AMBIENT_RAISE), imm(bit), imm(0), imm(0))
+		}
+	}
 	l.undumpable(true)
 	ok := l.label()
 	l.jump(ok)
@@ -70,13 +80,6 @@ func (l *lowering) capset(c plan.Caps) {
 	sets := l.words32(uint32(c.Effective), uint32(c.Permitted), uint32(c.Inheritable),
 		uint32(c.Effective>>32), uint32(c.Permitted>>32), uint32(c.Inheritable>>32))
 	l.call(unix.SYS_CAPSET, header, sets)
-	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_KEEPCAPS), imm(0), imm(0), imm(0), imm(0))
-	l.call(unix.SYS_PRCTL, imm(unix.PR_CAP_AMBIENT), imm(unix.PR_CAP_AMBIENT_CLEAR_ALL), imm(0), imm(0), imm(0))
-	for bit := range 64 {
-		if c.Ambient&(1<<bit) != 0 {
-			l.call(unix.SYS_PRCTL, imm(unix.PR_CAP_AMBIENT), imm(unix.PR_CAP_AMBIENT_RAISE), imm(bit), imm(0), imm(0))
-		}
-	}
 }
 
 // findExecutable ends with the error that create shall give. A name with a slash is that file or the reason why not:

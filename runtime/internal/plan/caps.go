@@ -15,6 +15,9 @@ var capNames = [...]string{
 	"CHECKPOINT_RESTORE",
 }
 
+// capSysAdmin is CAP_SYS_ADMIN.
+const capSysAdmin = 1 << 21
+
 // CapabilityNames returns the names of the capabilities that this engine knows, with their CAP_ prefix.
 func CapabilityNames() []string {
 	names := make([]string, len(capNames))

@@ -149,11 +149,12 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	if err := c.attributes(p); err != nil {
 		return err
 	}
-	// Loading a filter takes no_new_privs or CAP_SYS_ADMIN: without the flag it must come before the credentials.
+	cred := c.credentials(p)
 	if filter != nil && !p.NoNewPrivileges {
-		c.add("linux.seccomp", filter)
+		// Loading a filter takes no_new_privs or CAP_SYS_ADMIN.
+		cred.Keep = capSysAdmin &^ (cred.Caps.Effective & cred.Caps.Permitted)
 	}
-	c.add("process.user", c.credentials(p))
+	c.add("process.user", cred)
 	if p.NoNewPrivileges {
 		c.add("process.noNewPrivileges", NoNewPrivileges{})
 	}
@@ -167,8 +168,12 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	if ready.Stop {
 		c.runHooks("startContainer")
 	}
-	if filter != nil && p.NoNewPrivileges {
+	// As late as can be: what comes after it must pass it.
+	if filter != nil {
 		c.add("linux.seccomp", filter)
+	}
+	if cred.Keep != 0 {
+		c.add("process.capabilities", DropCaps{Caps: cred.Caps})
 	}
 	c.add("process.args", Exec{Args: p.Args, Env: env, Candidates: candidates, NeedHome: needHome})
 	return nil

@@ -31,14 +31,19 @@ type Credentials struct {
 	UID, GID uint32
 	Groups   []uint32
 	Caps     Caps
-	LastCap  int // highest capability of this kernel
+	Keep     uint64 // capabilities that it has beyond Caps until DropCaps
+	LastCap  int    // highest capability of this kernel
 	Dir      string
 	Umask    uint32
 }
 
 func (c Credentials) String() string {
-	return fmt.Sprintf("become uid %d gid %d groups %v in %s with capabilities %s, umask %04o",
+	s := fmt.Sprintf("become uid %d gid %d groups %v in %s with capabilities %s, umask %04o",
 		c.UID, c.GID, c.Groups, c.Dir, c.Caps.String(), c.Umask)
+	if c.Keep != 0 {
+		s += fmt.Sprintf(", and %#x until the filter is loaded", c.Keep)
+	}
+	return s
 }
 
 func (c Caps) String() string {
@@ -48,6 +53,14 @@ func (c Caps) String() string {
 	return fmt.Sprintf("bounding %#x effective %#x permitted %#x inheritable %#x ambient %#x",
 		c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient)
 }
+
+// DropCaps takes what Credentials.Keep has left.
+type DropCaps struct {
+	inChild
+	Caps Caps
+}
+
+func (d DropCaps) String() string { return "keep no capabilities but " + d.Caps.String() }
 
 // FindExecutable checks that args[0] can be executed, so that create can say so.
 type FindExecutable struct {
