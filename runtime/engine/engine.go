@@ -84,6 +84,7 @@ func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
 		LastCap:      e.host.LastCap,
 		AppArmor:     e.host.AppArmor,
 		SELinux:      e.host.SELinux,
+		HasNamespace: func(n plan.Namespaces) bool { return host.HasNamespace(n.ProcFile()) },
 		CompileSeccomp: func(p *specs.LinuxSeccomp) (*seccomp.Filter, error) {
 			return e.profiles.Compile(p, seccomp.Options{Arch: nativeArch, SupportedFlags: e.host.SeccompFlags})
 		},

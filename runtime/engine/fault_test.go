@@ -24,6 +24,14 @@ func TestEveryStepFails(t *testing.T) {
 			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux}
 			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolDefault}
 		},
+		"clocks": func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1}}
+		},
+		"user namespace beside a joined one": func(s *specs.Spec) {
+			addUserNamespace(s)
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/self/ns/time"})
+		},
 	} {
 		t.Run(name, func(t *testing.T) { everyStepFails(t, change) })
 	}

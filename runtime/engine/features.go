@@ -55,7 +55,7 @@ func namespaceNames() []string {
 	var names []string
 	for _, t := range []specs.LinuxNamespaceType{
 		specs.CgroupNamespace, specs.IPCNamespace, specs.MountNamespace, specs.NetworkNamespace, specs.PIDNamespace,
-		specs.UserNamespace, specs.UTSNamespace,
+		specs.TimeNamespace, specs.UserNamespace, specs.UTSNamespace,
 	} {
 		names = append(names, string(t))
 	}

@@ -132,6 +132,12 @@ func seccompFlags() uint32 {
 	return known
 }
 
+// HasNamespace tells whether this kernel has the namespaces whose file in /proc/PID/ns has the name.
+func HasNamespace(name string) bool {
+	_, err := os.Lstat("/proc/self/ns/" + name)
+	return err == nil
+}
+
 func readInt(name string) (int, error) {
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -27,3 +27,9 @@ func TestProbe(t *testing.T) {
 		t.Error("probed twice")
 	}
 }
+
+func TestHasNamespace(t *testing.T) {
+	if !HasNamespace("mnt") || HasNamespace("none") {
+		t.Error("mount namespaces are not there, or those that no kernel has are")
+	}
+}

@@ -26,6 +26,25 @@ func hint(a plan.Action, err error) string {
 		if is(unix.EINVAL) {
 			return "this kernel or CPU runs no 32-bit programs"
 		}
+	case plan.Sysctl:
+		switch {
+		case is(unix.ENOENT):
+			return "the kernel has no such parameter"
+		case is(unix.EACCES) || is(unix.EPERM):
+			return "the kernel does not let this user namespace's root change it"
+		}
+	case plan.SetOffsets:
+		if is(unix.ERANGE) {
+			return "a clock would be before 0 or too far ahead"
+		}
+	case plan.BecomeRoot, plan.Credentials:
+		if is(unix.EINVAL) {
+			return "the user namespace does not map the id"
+		}
+	case plan.Join:
+		if is(unix.EPERM) || is(unix.EINVAL) || is(unix.EUSERS) {
+			return "the namespace belongs to a user namespace beyond the caller's rights, or it is the caller's own"
+		}
 	case plan.MemoryPolicy:
 		switch {
 		case is(unix.ENOSYS):

@@ -275,6 +275,10 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		switch a := f.plan.Steps[rep.Step].Do.(type) {
 		case plan.MapIDs:
 			err = mapIDs(f.child.Pid, a)
+		case plan.CheckIDs:
+			err = checkIDs(f.child.Pid, a)
+		case plan.SetOffsets:
+			err = writeProc(f.child.Pid, timeOffsetsFile, a.Text())
 		case plan.ScoreAdj:
 			err = writeProc(f.child.Pid, "oom_score_adj", fmt.Sprint(a.Value))
 			if a.Best {

@@ -44,7 +44,7 @@ func lower(pl *plan.Plan, prep *prepared, r *Resources, report, control int) *lo
 		if r.Trace {
 			c := l.bytes(make([]byte, 16))
 			l.clocks = append(l.clocks, c)
-			l.call(unix.SYS_CLOCK_GETTIME, imm(unix.CLOCK_MONOTONIC), c)
+			l.call(unix.SYS_CLOCK_GETTIME, imm(traceClock), c)
 		}
 		if r.FailStep == i+1 {
 			l.fail(unix.EIO)
@@ -91,10 +91,15 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.openat2(cwd, "/", opath|unix.O_DIRECTORY, 0, 0).to(regRoot)
 	case plan.Unshare:
 		l.call(unix.SYS_UNSHARE, imm(uint64(a.New)))
+		l.undumpable(a.New&plan.NewUser != 0)
 	case plan.Refork:
 		l.refork()
-	case plan.MapIDs:
+	case plan.MapIDs, plan.CheckIDs:
 		l.gate(gateStep)
+	case plan.SetOffsets:
+		l.setOffsets(a)
+	case plan.EnterTime:
+		l.enterTime()
 	case plan.RunHooks:
 		if a.Point != "startContainer" { // which whoever starts runs, before the gate opens
 			l.gate(gateStep)

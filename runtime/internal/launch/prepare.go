@@ -65,6 +65,9 @@ func (p *prepared) one(i int, a plan.Action) error {
 			return err
 		}
 		p.take(i, fd)
+		if a.Foreign {
+			return checkForeign(fd, a)
+		}
 	case plan.Root:
 		fd, err := openTree(a.Path, true)
 		if err != nil {
@@ -109,6 +112,22 @@ func isDevice(fd int, d plan.BindDevice) error {
 	typ := map[byte]uint32{'c': unix.S_IFCHR, 'b': unix.S_IFBLK}[d.Type]
 	if st.Mode&unix.S_IFMT != typ || uint64(st.Rdev) != unix.Mkdev(d.Major, d.Minor) {
 		return fmt.Errorf("the host's %s is not the device %c %d:%d: %w", d.Path, d.Type, d.Major, d.Minor, unix.ENODEV)
+	}
+	return nil
+}
+
+// checkForeign refuses a namespace that is this process's own.
+func checkForeign(fd int, j plan.Join) error {
+	own := "/proc/self/ns/" + j.Type.ProcFile()
+	var theirs, ours unix.Stat_t
+	if err := unix.Fstat(fd, &theirs); err != nil {
+		return fmt.Errorf("fstat: %w", err)
+	}
+	if err := unix.Stat(own, &ours); err != nil {
+		return &os.PathError{Op: "stat", Path: own, Err: err}
+	}
+	if theirs.Dev == ours.Dev && theirs.Ino == ours.Ino {
+		return fmt.Errorf("%s is the runtime's own %s namespace: linux.sysctl and linux.netDevices would change the host", j.Path, j.Type)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,22 +22,6 @@ func writeProc(pid int, name, value string) error {
 	defer f.Close()
 	if _, err := f.WriteString(value); err != nil {
 		return err
-	}
-	return nil
-}
-
-func mapIDs(pid int, m plan.MapIDs) error {
-	for _, one := range []struct {
-		file string
-		maps []plan.IDMap
-	}{{"uid_map", m.UID}, {"gid_map", m.GID}} {
-		var b strings.Builder
-		for _, e := range one.maps {
-			fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
-		}
-		if err := writeProc(pid, one.file, b.String()); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -138,9 +121,12 @@ func (t *traceBuffer) read(clocks []rawchild.Arg, began time.Duration) []time.Du
 	return times
 }
 
+// traceClock is one that is the same in every time namespace.
+const traceClock = unix.CLOCK_REALTIME
+
 func now() time.Duration {
 	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	unix.ClockGettime(traceClock, &ts)
 	return time.Duration(ts.Nano())
 }
 

@@ -1,8 +1,12 @@
 package launch
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -43,4 +47,55 @@ func UserNamespace(uid, gid []plan.IDMap) (int, error) {
 		return -1, fmt.Errorf("open user namespace: %w", err)
 	}
 	return ns, nil
+}
+
+// mapIDs writes the maps of a new user namespace, each in one write as the kernel wants it.
+func mapIDs(pid int, m plan.MapIDs) error {
+	for _, one := range idMapFiles(m.UID, m.GID) {
+		var b strings.Builder
+		for _, e := range one.maps {
+			fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
+		}
+		err := writeProc(pid, one.file, b.String())
+		if errors.Is(err, unix.EINVAL) && b.Len() >= os.Getpagesize() {
+			return fmt.Errorf("%w: the %d entries take %d bytes, the kernel takes less than a page", err, len(one.maps), b.Len())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkIDs compares the maps of a process's user namespace with the wanted ones, in any order.
+func checkIDs(pid int, want plan.CheckIDs) error {
+	for _, one := range idMapFiles(want.UID, want.GID) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, one.file))
+		if err != nil {
+			return err
+		}
+		var have []plan.IDMap
+		for line := range strings.Lines(string(text)) {
+			var e plan.IDMap
+			if _, err := fmt.Sscan(line, &e.Container, &e.Host, &e.Size); err != nil {
+				return fmt.Errorf("%s of the user namespace: %q: %w", one.file, line, err)
+			}
+			have = append(have, e)
+		}
+		byID := func(a, b plan.IDMap) int { return cmp.Compare(a.Container, b.Container) }
+		slices.SortFunc(have, byID)
+		if !slices.Equal(have, slices.SortedFunc(slices.Values(one.maps), byID)) {
+			return fmt.Errorf("%s of the user namespace is %s", one.file, plan.FormatMaps(have))
+		}
+	}
+	return nil
+}
+
+type idMapFile struct {
+	file string // in /proc/PID
+	maps []plan.IDMap
+}
+
+func idMapFiles(uid, gid []plan.IDMap) []idMapFile {
+	return []idMapFile{{"uid_map", uid}, {"gid_map", gid}}
 }

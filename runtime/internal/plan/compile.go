@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -48,7 +47,7 @@ func Compile(spec *specs.Spec, bundle string, facts *Facts, o Options) (*Plan, e
 
 var namespaceTypes = map[specs.LinuxNamespaceType]Namespaces{
 	specs.PIDNamespace: NewPID, specs.NetworkNamespace: NewNet, specs.MountNamespace: NewMount, specs.IPCNamespace: NewIPC,
-	specs.UTSNamespace: NewUTS, specs.UserNamespace: NewUser, specs.CgroupNamespace: NewCgroup,
+	specs.UTSNamespace: NewUTS, specs.UserNamespace: NewUser, specs.CgroupNamespace: NewCgroup, specs.TimeNamespace: NewTime,
 }
 
 func (c *compiler) namespaces() error {
@@ -57,14 +56,14 @@ func (c *compiler) namespaces() error {
 		at := fmt.Sprintf("linux.namespaces[%d]", i)
 		flag, ok := namespaceTypes[n.Type]
 		switch {
-		case n.Type == specs.TimeNamespace:
-			return &Error{at, "time namespaces are not supported yet"}
 		case !ok:
 			return &Error{at + ".type", fmt.Sprintf("unknown namespace %q", n.Type)}
 		case seen&flag != 0:
 			return &Error{at, fmt.Sprintf("a second %s namespace", n.Type)}
 		case n.Path != "" && !path.IsAbs(n.Path):
 			return &Error{at + ".path", fmt.Sprintf("%q is not absolute", n.Path)}
+		case c.lacks(flag):
+			return &Error{at, fmt.Sprintf("this kernel has no %s namespaces", n.Type)}
 		}
 		seen |= flag
 		if n.Path == "" {
@@ -74,22 +73,27 @@ func (c *compiler) namespaces() error {
 			c.paths[flag] = n.Path
 		}
 	}
-	l := c.spec.Linux
-	maps := len(l.UIDMappings) + len(l.GIDMappings)
 	switch {
 	case c.newNS&NewMount == 0:
 		return &Error{"linux.namespaces", "a container without a mount namespace of its own is not supported yet"}
-	case c.newNS&NewUser != 0 && (len(l.UIDMappings) == 0 || len(l.GIDMappings) == 0):
-		return &Error{"linux.uidMappings", "a new user namespace needs uidMappings and gidMappings"}
-	case maps > 0 && !c.inUserNS():
-		return &Error{"linux.uidMappings", "mappings without a user namespace"}
 	case c.spec.Hostname != "" && seen&NewUTS == 0:
 		return &Error{"hostname", "setting it needs a uts namespace in linux.namespaces"}
 	case c.spec.Domainname != "" && seen&NewUTS == 0:
 		return &Error{"domainname", "setting it needs a uts namespace in linux.namespaces"}
 	}
-	return nil
+	if err := c.mappings(); err != nil {
+		return err
+	}
+	return c.timeOffsets()
 }
+
+// lacks tells whether the kernel was built without namespaces of a type. Those that every kernel has are not asked for.
+func (c *compiler) lacks(n Namespaces) bool {
+	return n&(NewUser|NewTime) != 0 && c.facts.HasNamespace != nil && !c.facts.HasNamespace(n)
+}
+
+// has tells whether the container has a namespace of a type beside the caller's.
+func (c *compiler) has(n Namespaces) bool { return c.newNS&n != 0 || c.joined[n] }
 
 // inUserNS tells whether the container has a user namespace that is not the caller's.
 func (c *compiler) inUserNS() bool { return c.newNS&NewUser != 0 || c.joined[NewUser] }
@@ -98,9 +102,15 @@ func (c *compiler) inUserNS() bool { return c.newNS&NewUser != 0 || c.joined[New
 func (c *compiler) enter() error {
 	clone := Clone{New: c.newNS &^ NewCgroup}
 	late := c.newNS & NewCgroup // after the cgroup was entered
-	if c.joined[NewUser] {
-		// What is new must belong to the joined user namespace, which only the child can enter first.
-		late |= clone.New
+	offsets := c.spec.Linux.TimeOffsets
+	if len(offsets) > 0 { // to be set before anyone is in the namespace
+		late |= NewTime
+		clone.New &^= NewTime
+	}
+	others := slices.ContainsFunc(namespaceNames, func(k namespaceName) bool { return c.joined[k.Flag] && k.Flag != NewUser && k.Flag != NewPID })
+	if c.joined[NewUser] || clone.New&NewUser != 0 && others {
+		// What is new must belong to the container's user namespace, but who is in that can join no other owner's.
+		late |= clone.New &^ NewUser
 		clone.New = 0
 	}
 	if c.joined[NewPID] {
@@ -112,12 +122,18 @@ func (c *compiler) enter() error {
 	c.scoreAdj()
 	for _, k := range namespaceNames {
 		if c.joined[k.Flag] && k.Flag != NewPID && k.Flag != NewUser {
-			c.add("linux.namespaces", Join{Type: k.Flag, Path: c.paths[k.Flag]})
+			c.add("linux.namespaces", Join{Type: k.Flag, Path: c.paths[k.Flag], Foreign: k.Flag == NewNet && c.changesNet()})
 		}
 	}
 	if c.joined[NewUser] {
 		c.add("linux.namespaces", Join{Type: NewUser, Path: c.paths[NewUser]})
+		if l := c.spec.Linux; len(l.UIDMappings)+len(l.GIDMappings) > 0 {
+			c.add("linux.uidMappings", CheckIDs{UID: idMaps(l.UIDMappings), GID: idMaps(l.GIDMappings)})
+		}
 		c.add("linux.namespaces", BecomeRoot{})
+	}
+	if c.newNS&^clone.New&NewUser != 0 {
+		c.add("linux.namespaces", Unshare{New: NewUser})
 	}
 	if c.newNS&NewUser != 0 {
 		c.add("linux.uidMappings", MapIDs{UID: idMaps(c.spec.Linux.UIDMappings), GID: idMaps(c.spec.Linux.GIDMappings)})
@@ -125,6 +141,9 @@ func (c *compiler) enter() error {
 	}
 	if late != 0 {
 		c.add("linux.namespaces", Unshare{New: late})
+	}
+	if late&NewTime != 0 {
+		c.enterTime()
 	}
 	if late&NewPID != 0 {
 		c.add("linux.namespaces", Refork{})
@@ -157,49 +176,6 @@ func (c *compiler) scoreAdj() {
 		s.Value, s.Best, from = *p.OOMScoreAdj, false, "process.oomScoreAdj"
 	}
 	c.add(from, s)
-}
-
-// ipcSysctls are those of an IPC namespace (kernel/ipc sysctl tables).
-var ipcSysctls = []string{
-	"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
-	"kernel.shm_rmid_forced", "kernel.msg_next_id", "kernel.sem_next_id", "kernel.shm_next_id", "kernel.auto_msgmni",
-}
-
-func (c *compiler) sysctls() error {
-	keys := make([]string, 0, len(c.spec.Linux.Sysctl))
-	for k := range c.spec.Linux.Sysctl {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	has := func(n Namespaces) bool { return c.newNS&n != 0 || c.joined[n] }
-	for _, k := range keys {
-		at := "linux.sysctl." + k
-		s := Sysctl{Key: k, Value: c.spec.Linux.Sysctl[k]}
-		file := s.Path()
-		dotted := strings.ReplaceAll(file, "/", ".")
-		var need Namespaces
-		switch {
-		case strings.HasPrefix(file, "net/"):
-			need = NewNet
-		case strings.HasPrefix(file, "fs/mqueue/"), slices.Contains(ipcSysctls, dotted):
-			need = NewIPC
-		case dotted == "kernel.domainname" || dotted == "kernel.hostname":
-			need = NewUTS
-		default:
-			return &Error{at, "is not a parameter of a namespace; it would change the host"}
-		}
-		if !has(need) {
-			return &Error{at, fmt.Sprintf("needs a %s namespace in linux.namespaces; it would change the host", need)}
-		}
-		if strings.Contains(file, "..") {
-			return &Error{at, "is no sysctl name"}
-		}
-		if dotted == "kernel.hostname" && c.spec.Hostname != "" {
-			return &Error{at, "conflicts with hostname"}
-		}
-		c.add(at, s)
-	}
-	return nil
 }
 
 // rootfs plans the container's view of the file system.

@@ -18,9 +18,12 @@ type Facts struct {
 	Home string
 	// Keyring is the name of the container's session keyring; "" leaves its processes the caller's. Who knows it can join: it
 	// must not be guessed.
-	Keyring  string
-	AppArmor bool
-	SELinux  bool
+	Keyring string
+	// HasNamespace tells whether the kernel has namespaces of a type; nil stands for a kernel that has all. Asked only for a
+	// config that needs it.
+	HasNamespace func(Namespaces) bool
+	AppArmor     bool
+	SELinux      bool
 	// CompileSeccomp compiles a profile; the caller may cache.
 	CompileSeccomp func(*specs.LinuxSeccomp) (*seccomp.Filter, error)
 }

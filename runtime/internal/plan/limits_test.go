@@ -33,7 +33,7 @@ func TestTooMuch(t *testing.T) {
 	}{
 		{"mappings side by side", maps(m(0, 1000, 10), m(10, 1010, 10), m(20, 0, 1000)), ""},
 		{"the whole range", maps(m(0, 0, last)), ""},
-		{"the last id", maps(m(last-1, 5, 1)), ""},
+		{"the last id", maps(m(0, 1000, 1), m(last-1, 5, 1)), ""},
 		{"no id", maps(m(last, 5, 1)), "linux.uidMappings[0]: containerID"},
 		{"ids beyond the last", maps(m(0, last-5, 10)), "linux.uidMappings[0]: hostID"},
 		{"size 0", maps(m(0, 1000, 0)), "linux.uidMappings[0].size"},

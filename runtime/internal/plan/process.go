@@ -116,6 +116,9 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 }
 
 func (c *compiler) run(p *specs.Process, ready Ready) error {
+	if err := c.mapped(p); err != nil {
+		return err
+	}
 	if p.ApparmorProfile != "" {
 		if !c.facts.AppArmor {
 			return &Error{"process.apparmorProfile", "AppArmor is not enabled in this kernel"}

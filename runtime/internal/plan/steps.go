@@ -20,11 +20,13 @@ const (
 	NewNet    Namespaces = 0x40000000
 )
 
-var namespaceNames = []struct {
+type namespaceName struct {
 	Flag Namespaces
 	Name string // as in config.json
 	File string // in /proc/PID/ns
-}{
+}
+
+var namespaceNames = []namespaceName{
 	{NewUser, "user", "user"}, {NewPID, "pid", "pid"}, {NewNet, "network", "net"}, {NewIPC, "ipc", "ipc"},
 	{NewUTS, "uts", "uts"}, {NewMount, "mount", "mnt"}, {NewCgroup, "cgroup", "cgroup"}, {NewTime, "time", "time"},
 }
@@ -114,6 +116,8 @@ type Join struct {
 	inChild
 	Type Namespaces
 	Path string
+	// Foreign: it must not be the caller's own, because the config changes what is in it.
+	Foreign bool
 }
 
 func (j Join) String() string { return fmt.Sprintf("join the %s namespace %s", j.Type, j.Path) }
@@ -151,7 +155,18 @@ type MapIDs struct {
 }
 
 func (m MapIDs) String() string {
-	return fmt.Sprintf("map ids: uid %s gid %s", idMapText(m.UID), idMapText(m.GID))
+	return fmt.Sprintf("map ids: uid %s gid %s", FormatMaps(m.UID), FormatMaps(m.GID))
+}
+
+// CheckIDs makes sure that a joined user namespace has the maps that the config says, which the mounts and the devices of
+// the container were planned with.
+type CheckIDs struct {
+	atGate
+	UID, GID []IDMap
+}
+
+func (c CheckIDs) String() string {
+	return fmt.Sprintf("check that the user namespace maps uid %s gid %s", FormatMaps(c.UID), FormatMaps(c.GID))
 }
 
 // BecomeRoot takes uid and gid 0 of a joined or mapped user namespace.

@@ -49,7 +49,7 @@ func (m *MountIDMap) String() string {
 	if m.UserNS != "" {
 		return s + " as " + m.UserNS
 	}
-	return s + " uid " + idMapText(m.UID) + " gid " + idMapText(m.GID)
+	return s + " uid " + FormatMaps(m.UID) + " gid " + FormatMaps(m.GID)
 }
 
 // FSParam is one parameter of a file system; without a value it is a flag.
@@ -173,7 +173,8 @@ func (r Remount) String() string {
 	return s
 }
 
-func idMapText(maps []IDMap) string {
+// FormatMaps prints maps in one line.
+func FormatMaps(maps []IDMap) string {
 	var s []string
 	for _, e := range maps {
 		s = append(s, fmt.Sprintf("%d:%d:%d", e.Container, e.Host, e.Size))

@@ -28,7 +28,6 @@ func (c *compiler) validate() error {
 		set  bool
 		name string
 	}{
-		{len(l.TimeOffsets) > 0, "linux.timeOffsets"},
 		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
 		{l.Seccomp != nil && l.Seccomp.ListenerPath != "", "linux.seccomp.listenerPath"},
@@ -66,14 +65,13 @@ func (c *compiler) validateProcess(p *specs.Process) error {
 		return &Error{"process.consoleSize", fmt.Sprintf("%dx%d is too large", s.Width, s.Height)}
 	}
 	// The kernel takes -1 for "leave as it is": that process would stay root (CVE-2024-40635).
-	const none = 1<<32 - 1
 	for name, id := range map[string]uint32{"uid": p.User.UID, "gid": p.User.GID} {
-		if id == none {
+		if id > maxID {
 			return &Error{"process.user." + name, fmt.Sprintf("%d is no id", id)}
 		}
 	}
-	if i := slices.Index(p.User.AdditionalGids, none); i >= 0 {
-		return &Error{fmt.Sprintf("process.user.additionalGids[%d]", i), fmt.Sprintf("%d is no id", uint32(none))}
+	if i := slices.Index(p.User.AdditionalGids, maxID+1); i >= 0 {
+		return &Error{fmt.Sprintf("process.user.additionalGids[%d]", i), fmt.Sprintf("%d is no id", uint32(maxID+1))}
 	}
 	for i, a := range p.Args {
 		if strings.ContainsRune(a, 0) {

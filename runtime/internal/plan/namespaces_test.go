@@ -1,0 +1,137 @@
+package plan_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/testkit"
+)
+
+func timeOffsets(s *specs.Spec) {
+	addNamespace(s, specs.TimeNamespace, "")
+	s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"monotonic": {Secs: 86400, Nanosecs: 5}, "boottime": {Secs: -10}}
+}
+
+func TestNamespacePlans(t *testing.T) {
+	goldenCase(t, "time", true, func(s *specs.Spec) { addNamespace(s, specs.TimeNamespace, "") })
+	goldenCase(t, "time-offsets", true, timeOffsets)
+	goldenCase(t, "time-offsets-userns", true, func(s *specs.Spec) { timeOffsets(s); userNamespace(s) })
+	goldenCase(t, "time-joined", true, func(s *specs.Spec) { addNamespace(s, specs.TimeNamespace, "/proc/10/ns/time") })
+	goldenCase(t, "userns-joined-with-maps", true, func(s *specs.Spec) {
+		timeOffsets(s)
+		userNamespace(s)
+		addNamespace(s, specs.UserNamespace, "/proc/10/ns/user")
+	})
+	goldenCase(t, "all-joined", true, func(s *specs.Spec) {
+		s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
+		for typ, file := range map[specs.LinuxNamespaceType]string{specs.UserNamespace: "user", specs.PIDNamespace: "pid", specs.NetworkNamespace: "net",
+			specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.CgroupNamespace: "cgroup", specs.TimeNamespace: "time"} {
+			addNamespace(s, typ, "/proc/10/ns/"+file)
+		}
+	})
+}
+
+func TestRefusedNamespaces(t *testing.T) {
+	maps := func(uid ...specs.LinuxIDMapping) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			userNamespace(s)
+			s.Linux.UIDMappings = uid
+		}
+	}
+	offset := func(clock string, o specs.LinuxTimeOffset) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			addNamespace(s, specs.TimeNamespace, "")
+			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{clock: o}
+		}
+	}
+	for _, tc := range []struct {
+		path   string
+		change func(*specs.Spec)
+	}{
+		{"linux.timeOffsets", func(s *specs.Spec) { timeOffsets(s); dropNamespace(s, specs.TimeNamespace) }},
+		{"linux.timeOffsets", func(s *specs.Spec) { timeOffsets(s); addNamespace(s, specs.TimeNamespace, "/proc/10/ns/time") }},
+		{"linux.timeOffsets.realtime", offset("realtime", specs.LinuxTimeOffset{})},
+		{"linux.timeOffsets.monotonic.nanosecs", offset("monotonic", specs.LinuxTimeOffset{Nanosecs: 1e9})},
+		{"linux.uidMappings", maps()},
+		{"linux.gidMappings", func(s *specs.Spec) { userNamespace(s); s.Linux.GIDMappings = nil }},
+		{"linux.uidMappings", func(s *specs.Spec) { userNamespace(s); dropNamespace(s, specs.UserNamespace) }},
+		{"linux.uidMappings", maps(specs.LinuxIDMapping{ContainerID: 1, HostID: 1, Size: 1})},
+		{"linux.uidMappings", maps(make([]specs.LinuxIDMapping, 341)...)},
+		{"linux.uidMappings[0].size", maps(specs.LinuxIDMapping{})},
+		{"linux.uidMappings[0]", maps(specs.LinuxIDMapping{Size: 1, HostID: 1<<32 - 1})},
+		{"linux.uidMappings[1]", maps(specs.LinuxIDMapping{Size: 1}, specs.LinuxIDMapping{ContainerID: 1, HostID: 1, Size: 1<<32 - 1})},
+		{"linux.uidMappings[1]", maps(specs.LinuxIDMapping{Size: 10}, specs.LinuxIDMapping{ContainerID: 9, HostID: 100, Size: 1})},
+		{"linux.uidMappings[1]", maps(specs.LinuxIDMapping{Size: 10}, specs.LinuxIDMapping{ContainerID: 10, HostID: 9, Size: 2})},
+		{"process.user.uid", func(s *specs.Spec) { userNamespace(s); s.Process.User.UID = 65536 }},
+		{"process.user.gid", func(s *specs.Spec) { userNamespace(s); s.Process.User.GID = 65536 }},
+		{"process.user.additionalGids[1]", func(s *specs.Spec) { userNamespace(s); s.Process.User.AdditionalGids = []uint32{1, 70000} }},
+	} {
+		refused(t, tc.path, tc.change)
+	}
+	spec := testkit.Spec("true")
+	addNamespace(spec, specs.TimeNamespace, "")
+	f := facts(true)
+	f.HasNamespace = func(n plan.Namespaces) bool { return n != plan.NewTime }
+	_, err := plan.Compile(spec, "/bundle", f, plan.Options{ID: "x", RootPath: "/r"})
+	var e *plan.Error
+	if !errors.As(err, &e) || e.Error() != "linux.namespaces[5]: this kernel has no time namespaces" {
+		t.Errorf("a kernel without time namespaces: %v", err)
+	}
+}
+
+// TestMappingLimits: what the kernel takes is not refused.
+func TestMappingLimits(t *testing.T) {
+	spec := testkit.Spec("true")
+	userNamespace(spec)
+	spec.Linux.UIDMappings = []specs.LinuxIDMapping{{Size: 1<<32 - 1}}
+	spec.Linux.GIDMappings = nil
+	for i := range uint32(340) {
+		spec.Linux.GIDMappings = append(spec.Linux.GIDMappings, specs.LinuxIDMapping{ContainerID: i, HostID: 1000 - i, Size: 1})
+	}
+	if _, err := plan.Compile(spec, "/bundle", facts(true), plan.Options{ID: "x", RootPath: "/r"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSysctls: those of the container's own namespaces and no other, as with runc.
+func TestSysctls(t *testing.T) {
+	for _, tc := range []struct {
+		key  string
+		drop specs.LinuxNamespaceType
+		ok   bool
+	}{
+		{"net.core.somaxconn", "", true}, {"net/core/somaxconn", "", true}, {"net.core.somaxconn", specs.NetworkNamespace, false},
+		{"kernel.shmmax", "", true}, {"kernel/sem", "", true}, {"kernel.shm_rmid_forced", specs.IPCNamespace, false},
+		{"fs.mqueue.msg_max", "", true}, {"fs.mqueue.msg_max", specs.IPCNamespace, false},
+		{"kernel.domainname", "", true}, {"kernel.domainname", specs.UTSNamespace, false},
+		{"kernel.hostname", "", false}, {"kernel.hostname", specs.UTSNamespace, false},
+		{"user.max_user_namespaces", "", true}, {"user.max_user_namespaces", specs.UserNamespace, false},
+		{"kernel.msg_next_id", "", false}, {"kernel.core_pattern", "", false}, {"vm.swappiness", "", false}, {"net", "", false}, {"", "", false},
+		{"net../x", "", false}, {"net..core", "", false}, {"net.core.", "", false}, {"net.ipv4.conf.eth0/1.forwarding", "", true},
+	} {
+		spec := testkit.Spec("true")
+		userNamespace(spec)
+		spec.Linux.Sysctl = map[string]string{tc.key: "1"}
+		if tc.drop == specs.UserNamespace {
+			spec.Linux.UIDMappings, spec.Linux.GIDMappings = nil, nil
+		}
+		dropNamespace(spec, tc.drop)
+		_, err := plan.Compile(spec, "/bundle", facts(true), plan.Options{ID: "x", RootPath: "/r"})
+		var e *plan.Error
+		if (err == nil) != tc.ok || err != nil && (!errors.As(err, &e) || e.Path != "linux.sysctl."+tc.key) {
+			t.Errorf("%s without %s: %v", tc.key, tc.drop, err)
+		}
+	}
+}
+
+// TestNewUserNamespaceBesideJoined: what is joined belongs to others, so that the user namespace is made last.
+func TestNewUserNamespaceBesideJoined(t *testing.T) {
+	goldenCase(t, "userns-net-joined", true, func(s *specs.Spec) {
+		userNamespace(s)
+		addNamespace(s, specs.CgroupNamespace, "")
+		addNamespace(s, specs.NetworkNamespace, "/proc/10/ns/net")
+	})
+}
