@@ -35,6 +35,8 @@ type Container struct {
 	trace  string
 	// oomKills counts those that the watch saw.
 	oomKills atomic.Uint64
+	// killed: a caller of ours has sent SIGKILL.
+	killed atomic.Bool
 	// detached: this process only makes the container.
 	detached bool
 	// needsReaping: the pid namespace is shared, so that init's end does not end the others.
@@ -50,7 +52,7 @@ type Container struct {
 	starting bool       // a start is under way: an exit waits for its end
 	initExit *initExit  // init has ended, its exit is not yet told
 	oomTold  uint64     // kills that were told
-	stopOOM  func()     // ends the watch
+	stopOOM  func(bool) // ends the watch: see cgroup.WatchOOM
 	reaping  bool       // what init left is being killed
 	starts   int        // execs being started
 
@@ -60,7 +62,8 @@ type Container struct {
 	init    *process // nil without a process in the config
 	execs   map[string]*process
 	console *os.File
-	last    *Stats // read when init ended
+	last    *Stats                // read when init ended
+	sampled atomic.Pointer[Stats] // what the last reader got
 }
 
 // process is init or an exec.
@@ -112,7 +115,7 @@ func (c *Container) begin() {
 	}
 	if stop, err := c.cgroup.WatchOOM(seen); err != nil {
 		c.engine.opts.Log.Warn("watch for OOM kills", "container", c.id, "error", err)
-		c.stopOOM = func() {}
+		c.stopOOM = func(bool) {}
 	} else {
 		c.stopOOM = stop
 	}
@@ -203,13 +206,10 @@ func (c *Container) finishInit() {
 	}
 	e := c.initExit
 	c.initExit = nil
-	c.stopOOM() // looks a last time
+	c.stopOOM(child.ExitCode(e.status) == 128+int(unix.SIGKILL) && !c.killed.Load()) // looks a last time
 	c.tellOOM()
-	if c.cgroup.Unit() != "" { // systemd removes the scope with its last process; other cgroups stay until Delete
-		var last Stats
-		if err := c.cgroup.Stats(&last); err == nil {
-			c.publish(func() { c.last = &last })
-		}
+	if c.cgroup.Unit() != "" {
+		c.keepStats()
 	}
 	c.record.Status = lifecycle.Stopped.String()
 	c.record.Exit = &store.Exit{Status: child.ExitCode(e.status), At: e.at}
@@ -221,6 +221,18 @@ func (c *Container) finishInit() {
 		c.gate = nil
 	}
 	c.end(c.init, e.status, e.at)
+}
+
+// keepStats reads the last figures of a scope, which systemd removes with its last process; other cgroups stay until Delete.
+// If it is gone already, what an earlier reader saw is the last, with the kills that were told since.
+func (c *Container) keepStats() {
+	last := &Stats{}
+	if err := c.cgroup.Stats(last); err != nil {
+		if last = c.sampled.Load(); last == nil {
+			last = c.engine.cgroups.NoStats()
+		}
+	}
+	c.publish(func() { c.last = last.WithOOMKills(c.oomTold) })
 }
 
 // tellOOM emits one event per kill that was not told yet.
@@ -334,6 +346,9 @@ func (c *Container) started(err error) {
 // It does not wait for the driver: a container can be killed whatever else is going on.
 func (c *Container) Kill(ctx context.Context, execID string, signal uint32, all bool) error {
 	sig := unix.Signal(signal)
+	if sig == unix.SIGKILL {
+		c.killed.Store(true)
+	}
 	if signal > 64 {
 		return errorf(InvalidArgument, nil, "signal %d: there is none of that number", signal)
 	}
@@ -587,7 +602,13 @@ func (c *Container) Stats() (*Stats, error) {
 	}
 	s := &Stats{}
 	if err := c.cgroup.Stats(s); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, errorf(NotFound, err, "read stats: %v", err)
+		}
 		return nil, errorf(Internal, err, "read stats: %v", err)
+	}
+	if c.cgroup.Unit() != "" {
+		c.sampled.Store(s)
 	}
 	return s, nil
 }

@@ -182,7 +182,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		c.spec.Linux = &specs.Linux{}
 	}
 	cg, err = cgroup.New(e.cgroups, cgroup.Config{ID: r.ID, Path: c.spec.Linux.CgroupsPath, Systemd: r.SystemdCgroup,
-		Resources: c.spec.Linux.Resources, Owner: cgroupOwner(c.spec)})
+		Resources: c.spec.Linux.Resources, Owner: cgroupOwner(c.spec), Annotations: c.spec.Annotations})
 	if err != nil {
 		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
 	}

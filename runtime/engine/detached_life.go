@@ -215,11 +215,11 @@ func (d *Detached) Pids() ([]int, error) {
 // WatchOOM calls fn, which must not block, with the number of processes that the kernel has killed for want of memory, each
 // time that there are some, until stop is called.
 func (d *Detached) WatchOOM(fn func(kills uint64)) (stop func(), err error) {
-	stop, err = d.group().WatchOOM(fn)
+	end, err := d.group().WatchOOM(fn)
 	if err != nil {
 		return nil, errorf(Internal, err, "container %s: %v", d.id, err)
 	}
-	return stop, nil
+	return func() { end(false) }, nil
 }
 
 // AwaitEnd returns when init has ended, whosever child it is, or ctx ends.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,9 @@ type Config struct {
 	// Owner is the user on this host that may make cgroups below the container's and move processes between them; 0 for
 	// root alone. v1 has nothing that is safe to give away, and leaves it.
 	Owner int
+	// Annotations may name properties of systemd's unit ("org.systemd.property.TimeoutStopSec": "uint64 3"). Without a unit
+	// they mean nothing.
+	Annotations map[string]string
 }
 
 // Cgroup is the control group of one container: one directory per v1 hierarchy and one in the cgroup2 tree, as far as the
@@ -46,6 +50,8 @@ type Cgroup struct {
 	started  bool   // systemd was told of the unit
 	owner    int
 	settings []setting
+	// properties of the unit that annotations ask for; what the settings are called there comes on top.
+	properties []systemd.Property
 
 	mu      sync.Mutex
 	devices *devicePolicy // nil when another process made the cgroup

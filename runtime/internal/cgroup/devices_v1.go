@@ -22,7 +22,12 @@ func (p *devicePolicy) setV1(dir string, fresh bool) error {
 		if p.allow {
 			file = dir + "/devices.allow"
 		}
-		if err := writeFile(file, "a"); err != nil {
+		err := writeFile(file, "a")
+		if errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("%w (the container has device cgroups of its own, which keeps it from changing between "+
+				"allowing and denying by default)", err)
+		}
+		if err != nil {
 			return err
 		}
 	}

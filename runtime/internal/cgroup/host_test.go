@@ -108,7 +108,7 @@ func TestPlace(t *testing.T) {
 		{hybrid, Config{Path: "/x\n"}, `linux.cgroupsPath "/x\n": contains a NUL or a newline`},
 		{hybrid, Config{Path: "/a"}, "cgroup /sys/fs/cgroup/memory/a: holds this process"},
 		{v2, Config{Path: "/system.slice"}, "cgroup /sys/fs/cgroup/system.slice: holds this process"},
-		{v2, Config{Path: "a.slice:b:c"}, `linux.cgroupsPath "a.slice:b:c": systemd is not running`},
+		{v2, Config{Path: "a.slice:b:c"}, `linux.cgroupsPath "a.slice:b:c": only systemd makes such a cgroup, and systemd is not running (there is no /run/systemd/system)`},
 		{systemd, Config{Path: "/x", Systemd: true},
 			`linux.cgroupsPath "/x": expected "slice:prefix:name", the format for systemd cgroups`},
 		{systemd, Config{Path: "a/b.slice:b:c"}, `linux.cgroupsPath "a/b.slice:b:c": "a/b.slice" is not the name of a slice`},

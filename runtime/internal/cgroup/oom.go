@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -12,20 +13,26 @@ import (
 // OOMKills returns how many processes of the cgroup and of its children the OOM killer has killed so far; 0 without a
 // memory controller. v1 forgets those of child cgroups that are removed.
 func (c *Cgroup) OOMKills() (uint64, error) {
+	kills, _, err := c.oomCounts()
+	return kills, err
+}
+
+// oomCounts returns, beside OOMKills, how often the cgroup was out of memory, which on v2 is counted before anybody is
+// killed; 0 on v1.
+func (c *Cgroup) oomCounts() (kills, ooms uint64, err error) {
 	if c.host.home("memory") != V1 {
 		data, err := readFile(c.unified + "/memory.events")
 		if os.IsNotExist(err) {
-			return 0, nil // the controller is not enabled there
+			return 0, 0, nil // the controller is not enabled there
 		}
-		return lookup(data, "oom_kill"), err
+		return lookup(data, "oom_kill"), lookup(data, "oom"), err
 	}
-	var kills uint64
-	err := walk(c.dir("memory"), func(dir string) error { // v1 counts for the killed process's own cgroup only
+	err = walk(c.dir("memory"), func(dir string) error { // v1 counts for the killed process's own cgroup only
 		data, err := readFile(dir + "/memory.oom_control")
 		kills += lookup(data, "oom_kill")
 		return err
 	})
-	return kills, err
+	return kills, 0, err
 }
 
 // WatchOOM calls fn with the number of processes that the OOM killer has killed since the last call, or since WatchOOM, each
@@ -33,10 +40,12 @@ func (c *Cgroup) OOMKills() (uint64, error) {
 // block and must not call stop.
 //
 // stop ends that. It looks once more and calls fn itself for kills not yet told of, so that after it no kill is missed: call
-// it when the container's last process has ended, before the cgroup is destroyed.
-func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(), err error) {
+// it when the container's last process has ended, before the cgroup is destroyed. killed says that this one died by a SIGKILL
+// that nobody is known to have sent: systemd removes a scope at once, with what it has counted, and then that, together
+// with a kill counted by the directory above (v2) or an out-of-memory condition just before (v1), has to do as evidence.
+func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(killed bool), err error) {
 	w := &oomWatch{cgroup: c, fn: fn}
-	if w.seen, err = c.OOMKills(); err != nil {
+	if w.seen, _, err = c.oomCounts(); err != nil {
 		return nil, err
 	}
 	cancel := func() {}
@@ -44,19 +53,22 @@ func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(), err error) {
 	case c.host.home("memory") == V1:
 		cancel, err = w.watchV1()
 	case c.host.home("memory") == V2:
-		cancel, err = c.host.watch.onModify(c.unified+"/memory.events", w.check)
+		cancel, err = c.host.watch.onModify(c.unified+"/memory.events", w.changed)
 		if os.IsNotExist(err) {
-			return func() {}, nil // the controller is not enabled there
+			return func(bool) {}, nil // the controller is not enabled there
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("watch for OOM kills: %w", err)
 	}
 	w.check() // what was between the first look and now
-	return sync.OnceFunc(func() {
-		cancel()
-		w.stop()
-	}), nil
+	var once sync.Once
+	return func(killed bool) {
+		once.Do(func() {
+			cancel()
+			w.stop(killed)
+		})
+	}, nil
 }
 
 // oomWatch tells of kills.
@@ -65,9 +77,12 @@ type oomWatch struct {
 	fn     func(uint64)
 
 	mu      sync.Mutex
-	seen    uint64
+	seen    uint64 // kills
+	ooms    uint64
+	above   uint64    // kills that the directory above the scope had counted when we last looked (v2)
+	low     time.Time // when the cgroup was last out of memory (v1)
 	stopped bool
-	retry   *time.Timer // v1 only
+	retry   *time.Timer
 }
 
 func (w *oomWatch) check() {
@@ -76,31 +91,67 @@ func (w *oomWatch) check() {
 	w.checkLocked()
 }
 
-// checkLocked tells of kills not told of before. It reports whether there were any, or cannot be any more.
-func (w *oomWatch) checkLocked() bool {
-	if w.stopped {
-		return true
+// changed follows a change of memory.events. The kernel signals the first change and then none for 10 ms, and what comes
+// first is that the cgroup is out of memory, not the kill: when that is of the last process, systemd removes the cgroup
+// before the kill is signalled. So look again soon.
+func (w *oomWatch) changed() {
+	w.mu.Lock()
+	before := w.ooms
+	told, _ := w.checkLocked()
+	more := w.ooms > before
+	w.mu.Unlock()
+	if more && !told {
+		w.afterOOM(firstRetry)
 	}
-	kills, err := w.cgroup.OOMKills()
-	if err != nil {
-		return true // the cgroup is gone
-	}
-	before := w.seen
-	w.seen = kills // less than before when a child cgroup was removed
-	if kills <= before {
-		return false
-	}
-	w.fn(kills - before)
-	return true
 }
 
-func (w *oomWatch) stop() {
+// checkLocked tells of kills not told of before, and reports whether there were any, and whether there can be no more
+// because the cgroup is gone.
+func (w *oomWatch) checkLocked() (told, gone bool) {
+	if w.stopped {
+		return false, true
+	}
+	above := w.killsAbove() // before the others: what is counted between the two is not to be missed
+	kills, ooms, err := w.cgroup.oomCounts()
+	if err != nil || w.cgroup.removed() {
+		return false, true
+	}
+	before := w.seen
+	w.seen, w.ooms, w.above = kills, ooms, above // kills is less than before when a child cgroup was removed (v1)
+	if kills <= before {
+		return false, false
+	}
+	w.fn(kills - before)
+	w.above = w.killsAbove() // these are told
+	return true, false
+}
+
+// removed reports whether systemd has taken the cgroup away.
+func (c *Cgroup) removed() bool { return c.unit != "" && !exists(c.reference().path) }
+
+// killsAbove returns how many kills the directory above a scope has counted, which include the scope's also when that is
+// gone. v1 counts for each directory alone.
+func (w *oomWatch) killsAbove() uint64 {
+	if w.cgroup.unit == "" || w.cgroup.host.home("memory") != V2 {
+		return 0
+	}
+	data, err := readFile(filepath.Dir(w.cgroup.unified) + "/memory.events")
+	if err != nil {
+		return 0
+	}
+	return lookup(data, "oom_kill")
+}
+
+func (w *oomWatch) stop(killed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.checkLocked()
+	_, gone := w.checkLocked()
 	w.stopped = true
 	if w.retry != nil {
 		w.retry.Stop()
+	}
+	if gone && killed && w.cgroup.unit != "" && (w.killsAbove() > w.above || time.Since(w.low) < time.Second) {
+		w.fn(1)
 	}
 }
 
@@ -125,7 +176,7 @@ func (w *oomWatch) watchV1() (cancel func(), err error) {
 		return nil, err
 	}
 	// Each signal is an edge, whether or not the counter was read since the last.
-	unwatch, err := w.cgroup.host.watch.onReadable(event, func() { w.afterOOM(firstRetry) })
+	unwatch, err := w.cgroup.host.watch.onReadable(event, w.signalled)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +186,18 @@ func (w *oomWatch) watchV1() (cancel func(), err error) {
 	}, nil
 }
 
-// v1 signals before it chooses whom to kill, if anybody, and nothing afterwards: look again, for half a second in all.
+// signalled follows a signal of v1, which there is also when the cgroup is removed.
+func (w *oomWatch) signalled() {
+	if !w.cgroup.removed() {
+		w.mu.Lock()
+		w.low = time.Now()
+		w.mu.Unlock()
+	}
+	w.afterOOM(firstRetry)
+}
+
+// The kernel signals before it chooses whom to kill, if anybody, and v1 nothing afterwards: look again, for half a second in
+// all.
 const (
 	firstRetry = time.Millisecond
 	lastRetry  = 256 * time.Millisecond
@@ -144,7 +206,7 @@ const (
 func (w *oomWatch) afterOOM(delay time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.checkLocked() || delay > lastRetry {
+	if told, gone := w.checkLocked(); told || gone || delay > lastRetry {
 		return
 	}
 	if w.retry != nil {

@@ -36,8 +36,8 @@ func watchOOM(t *testing.T, c *Cgroup) (*oomCounter, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(stop)
-	return o, stop
+	t.Cleanup(func() { stop(true) })
+	return o, func() { stop(true) }
 }
 
 func (o *oomCounter) check(t *testing.T, c *Cgroup, kills uint64) {

@@ -34,7 +34,7 @@ func (c *Cgroup) Stats(s *Stats) error {
 	switch {
 	case r.err != nil && !gone(r.err):
 		return fmt.Errorf("read the figures of cgroup %s: %w", c.reference().path, r.err)
-	case !r.found:
+	case !r.found || c.removed(): // perhaps while we read, and half of the figures are missing
 		r.close()
 		return fmt.Errorf("cgroup %s: %w", c.reference().path, os.ErrNotExist)
 	}

@@ -6,6 +6,32 @@ type Stats struct {
 	V2 *StatsV2
 }
 
+// NoStats returns figures of the host's kind that are all zero.
+func (h *Host) NoStats() *Stats {
+	if h.Mode == V2 {
+		return &Stats{V2: &StatsV2{MemoryEvents: &MemoryEvents{}}}
+	}
+	return &Stats{V1: &StatsV1{Pids: &Pids{}, Memory: &MemoryV1{}, OOMControl: &OOMControl{}}}
+}
+
+// WithOOMKills returns figures that show at least that many kills by the OOM killer.
+func (s *Stats) WithOOMKills(kills uint64) *Stats {
+	out := *s
+	if s.V1 != nil && s.V1.OOMControl != nil {
+		v, o := *s.V1, *s.V1.OOMControl
+		o.OOMKill = max(o.OOMKill, kills)
+		v.OOMControl = &o
+		out.V1 = &v
+	}
+	if s.V2 != nil && s.V2.MemoryEvents != nil {
+		v, e := *s.V2, *s.V2.MemoryEvents
+		e.OOMKill = max(e.OOMKill, kills)
+		v.MemoryEvents = &e
+		out.V2 = &v
+	}
+	return &out
+}
+
 // StatsV1 has the content of io.containerd.cgroups.v1.Metrics. A section is nil when its controller is not there.
 type StatsV1 struct {
 	Hugetlb    []HugetlbV1

@@ -138,6 +138,22 @@ func TestBlkioLines(t *testing.T) {
 	}
 }
 
+func TestWithOOMKills(t *testing.T) {
+	for _, h := range []*Host{{Mode: V1}, {Mode: V2}} {
+		before := h.NoStats()
+		for _, kills := range []uint64{2, 1} {
+			after := before.WithOOMKills(kills)
+			if h.Mode == V1 && after.V1.OOMControl.OOMKill != 2 || h.Mode == V2 && after.V2.MemoryEvents.OOMKill != 2 {
+				t.Errorf("%+v with %d kills: %+v", before, kills, after)
+			}
+			before = after
+		}
+		if s := h.NoStats(); h.Mode == V1 && s.V1.OOMControl.OOMKill != 0 || h.Mode == V2 && s.V2.MemoryEvents.OOMKill != 0 {
+			t.Errorf("figures without kills: %+v", s)
+		}
+	}
+}
+
 func TestPageSize(t *testing.T) {
 	for kib, want := range map[uint64]string{64: "64KB", 2048: "2MB", 1 << 20: "1GB", 32768: "32MB"} {
 		if got := pageSize(kib); got != want {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (c *Cgroup) placeUnit(cfg Config) error {
 		return fail(`expected "slice:prefix:name", the format for systemd cgroups`)
 	}
 	if !c.host.Systemd {
-		return fail("systemd is not running")
+		return fail("only systemd makes such a cgroup, and systemd is not running (there is no /run/systemd/system)")
 	}
 	slice, prefix, name := parts[0], parts[1], parts[2]
 	if slice == "" {
@@ -55,7 +56,8 @@ func (c *Cgroup) placeUnit(cfg Config) error {
 	if c.host.Unified != "" {
 		c.unified = filepath.Join(c.host.Unified, dirs, c.unit)
 	}
-	return nil
+	c.properties, err = annotatedProperties(cfg.Annotations)
+	return err
 }
 
 // expandSlice returns where systemd puts a slice: a-b.slice is a.slice/a-b.slice.
@@ -102,7 +104,8 @@ func (c *Cgroup) startUnit(pid int) error {
 		property("CPUAccounting", true),
 		property("MemoryAccounting", true),
 		property("TasksAccounting", true),
-	}, limits...)
+	}, c.properties...)
+	properties = append(properties, limits...)
 	if c.host.Mode == V1 {
 		properties = append(append(properties, property("BlockIOAccounting", true)), c.devices.properties()...)
 	} else {
@@ -156,8 +159,13 @@ func isUnitError(err error, name string) bool {
 	return errors.As(err, &e) && e.Name == "org.freedesktop.systemd1."+name
 }
 
-// setUnit tells systemd of new limits, which it would overwrite otherwise when it reloads.
-func (c *Cgroup) setUnit(settings []setting) error {
+// setUnit tells systemd of new limits, and on v1 of new device rules (nil for none), which it would overwrite otherwise
+// when it reloads.
+func (c *Cgroup) setUnit(settings []setting, devices *devicePolicy) error {
+	settings, err := c.withQuota(settings)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), unitTimeout)
 	defer cancel()
 	conn, err := systemd.NewWithContext(ctx)
@@ -166,13 +174,51 @@ func (c *Cgroup) setUnit(settings []setting) error {
 	}
 	defer conn.Close()
 	properties, err := c.limitProperties(conn, settings)
-	if err != nil || len(properties) == 0 {
+	if err != nil {
 		return err
+	}
+	if devices != nil && c.host.Mode == V1 {
+		properties = append(properties, devices.properties()...)
+	}
+	if len(properties) == 0 {
+		return nil
 	}
 	if err := conn.SetUnitPropertiesContext(ctx, c.unit, true, properties...); err != nil {
 		return fmt.Errorf("set properties of systemd unit %s: %w", c.unit, err)
 	}
 	return nil
+}
+
+// withQuota completes a quota of CPU time by the period that it is of, or the other way round: systemd has the quotient.
+func (c *Cgroup) withQuota(settings []setting) ([]setting, error) {
+	has := func(file string) bool {
+		return slices.ContainsFunc(settings, func(s setting) bool { return s.file == file })
+	}
+	settings = slices.Clone(settings)
+	if c.host.home("cpu") == V2 {
+		for i, s := range settings {
+			if s.file != "cpu.max" || strings.Contains(s.value, " ") {
+				continue
+			}
+			now, err := readFile(c.file("cpu", "cpu.max"))
+			if err != nil {
+				return nil, err
+			}
+			_, period, _ := strings.Cut(now, " ")
+			settings[i].value += " " + period
+		}
+		return settings, nil
+	}
+	const quota, period = "cpu.cfs_quota_us", "cpu.cfs_period_us"
+	if has(quota) == has(period) {
+		return settings, nil
+	}
+	missing := quota
+	if has(quota) {
+		missing = period
+	}
+	now, err := readFile(c.file("cpu", missing))
+	return append(settings, setting{knob: knob{missing, now}}), err
 }
 
 // stopUnit has systemd forget the scope. It is gone already when systemd has noticed that it is empty.
