@@ -59,7 +59,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel bench check
+.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel test-systemd bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -98,9 +98,19 @@ test-cgroup2: build containerd busybox ## the kernel tests and ctr run on pure c
 	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
 	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
 	@e2e/uml/run.sh -t 2400 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
+	@[ -z "$(CGROUP2_SUITES)" ] || $(MAKE) test-systemd
 
 test-cgroup2-kernel: CGROUP2_SUITES =
 test-cgroup2-kernel: test-cgroup2 ## the kernel tests alone on pure cgroup v2: two minutes instead of twenty
+
+SYSTEMD_TESTS := ./runtime/internal/cgroup ./runtime/engine
+test-systemd: ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
+	$(call step,systemd tests)
+	@e2e/peers/packages.sh user-mode-linux kmod systemd dbus
+	@mkdir -p .cache/cgroup2/unit
+	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(SYSTEMD_TESTS)
+	@e2e/uml/run.sh -s e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
+	@e2e/uml/run.sh -s -1 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
 
 bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
 	@$(E2E) run ./bench $(ARGS)

@@ -8,15 +8,19 @@ tree=$1 packages=$2 suites=$3
 shift 3
 bad=0
 
+where="cgroup v2"
+[ -e /sys/fs/cgroup/cgroup.controllers ] || where="cgroup v1"
+[ ! -d /run/systemd/system ] || where+=" with systemd"
+
 # try DIRECTORY PROGRAM ARGUMENT... runs one program and prints a line as go test does.
 try() {
 	local dir=$1 program=$tree/.cache/cgroup2/$2 began=$SECONDS
 	shift 2
 	cd "$tree/$dir" || exit 1
 	if "$program" -test.short -test.timeout 15m "$@"; then
-		printf 'ok  \t%s on cgroup v2\t%ds\n' "$dir" $((SECONDS - began))
+		printf 'ok  \t%s on %s\t%ds\n' "$dir" "$where" $((SECONDS - began))
 	else
-		printf 'FAIL\t%s on cgroup v2\t%ds\n' "$dir" $((SECONDS - began))
+		printf 'FAIL\t%s on %s\t%ds\n' "$dir" "$where" $((SECONDS - began))
 		bad=1
 	fi
 }

@@ -69,7 +69,8 @@ ExecStart=/bin/sh -c '/bin/sh /run/uml/command; echo \$\$? > /run/uml/status'
 ExecStopPost=/bin/sh -c 'sync; echo o > /proc/sysrq-trigger'
 EOF
 	# run.sh's words for us are none for systemd.
-	exec env -i PATH="$PATH" TERM=dumb /lib/systemd/systemd --unit=uml-command.service --show-status=false \
+	[ "$uml_systemd" = 1 ] && words=systemd.unified_cgroup_hierarchy=0
+	exec env -i PATH="$PATH" TERM=dumb SYSTEMD_PROC_CMDLINE="$words" /lib/systemd/systemd --unit=uml-command.service --show-status=false \
 		--log-level=err
 fi
 

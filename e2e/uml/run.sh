@@ -1,9 +1,11 @@
 #!/bin/sh
-# Runs a command as root on a Linux kernel of its own with pure cgroup v2: User Mode Linux over this machine's files.
+# Runs a command as root on a Linux kernel of its own with pure cgroup v2 (or not: see -1): User Mode Linux over this machine's
+# files.
 #
-#   e2e/uml/run.sh [-s] [-t SECONDS] [-m MEMORY] COMMAND [ARGUMENT...]
+#   e2e/uml/run.sh [-s [-1]] [-t SECONDS] [-m MEMORY] COMMAND [ARGUMENT...]
 #
 #   -s  boot systemd first and run the command as one of its services
+#   -1  have systemd mount cgroup v1, with a cgroup2 tree beside it
 #   -t  how long the machine may live (600)
 #   -m  its memory (2G)
 #
@@ -18,16 +20,17 @@
 set -eu
 
 usage() {
-	echo "usage: $0 [-s] [-t seconds] [-m memory] command [argument...]" >&2
+	echo "usage: $0 [-s [-1]] [-t seconds] [-m memory] command [argument...]" >&2
 	exit 125
 }
 
-systemd=
+systemd= # or the version of cgroups that it is to mount
 seconds=600
 memory=2G
-while getopts st:m: option; do
+while getopts s1t:m: option; do
 	case $option in
-	s) systemd=1 ;;
+	s) systemd=${systemd:-2} ;;
+	1) systemd=1 ;;
 	t) seconds=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	*) usage ;;
