@@ -34,7 +34,7 @@ step = @printf '%s\n' "==> $(1)"
 help: ## print this help
 	@echo "gosuda: a containerd runtime that runs OCI containers inside its shim"
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PREFIX=DIR is where install puts things (/usr/local); ARGS='...' is handed to the demo, the benchmark and the tests."
 
@@ -59,7 +59,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel test-systemd bench check
+.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -91,24 +91,31 @@ test-runc: containerd runc busybox # the containerd tests on the runc shim: what
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
 
 CGROUP2_SUITES = shimdrive task
-test-cgroup2: build containerd busybox ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
+test-cgroup2: build containerd busybox cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)
+	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
+	@e2e/uml/run.sh -t 2400 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
+	@$(MAKE) test-cgroup2-next test-systemd
+
+test-cgroup2-kernel: cgroup2-programs ## the kernel tests alone on pure cgroup v2: two minutes instead of thirty
+	$(call step,kernel tests on cgroup v2)
+	@e2e/uml/run.sh e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
+
+test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the newest kernel of Debian sid
+	$(call step,kernel tests on the kernel of Debian sid)
+	@UML_KERNEL=$(CURDIR)/$(PEERS)/uml-sid/usr/bin/linux.uml UML_MODULES=$(CURDIR)/$(PEERS)/uml-sid/usr/lib/uml/modules \
+		e2e/uml/run.sh e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
+
+.PHONY: cgroup2-programs
+cgroup2-programs:
 	@e2e/peers/packages.sh user-mode-linux kmod
 	@mkdir -p .cache/cgroup2/unit .cache/cgroup2/e2e
 	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
-	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
-	@e2e/uml/run.sh -t 2400 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
-	@[ -z "$(CGROUP2_SUITES)" ] || $(MAKE) test-systemd
-
-test-cgroup2-kernel: CGROUP2_SUITES =
-test-cgroup2-kernel: test-cgroup2 ## the kernel tests alone on pure cgroup v2: two minutes instead of twenty
 
 SYSTEMD_TESTS := ./runtime/internal/cgroup ./runtime/engine
-test-systemd: ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
+test-systemd: cgroup2-programs ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
 	$(call step,systemd tests)
-	@e2e/peers/packages.sh user-mode-linux kmod systemd dbus
-	@mkdir -p .cache/cgroup2/unit
-	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(SYSTEMD_TESTS)
+	@e2e/peers/packages.sh systemd dbus
 	@e2e/uml/run.sh -s e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
 	@e2e/uml/run.sh -s -1 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
 
@@ -130,7 +137,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 ## peers and tools
 
 .PHONY: peers containerd runc crun runtime-tools busybox
-peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 # everything that tests and benchmarks compare with
+peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
 	@ln -sfn $(notdir $(CONTAINERD)) $(PEERS)/containerd
@@ -180,6 +187,11 @@ $(PEERS)/containerd-1.7:
 	@e2e/peers/packages.sh patchelf
 	$(call step,unpack containerd of Debian 13)
 	@e2e/peers/debian.sh trixie $@ containerd runc
+
+$(PEERS)/uml-sid:
+	@e2e/peers/packages.sh patchelf
+	$(call step,unpack User Mode Linux of Debian sid)
+	@e2e/peers/debian.sh sid $@ user-mode-linux
 
 busybox:
 	@e2e/peers/packages.sh busybox-static

@@ -11,6 +11,7 @@ bad=0
 where="cgroup v2"
 [ -e /sys/fs/cgroup/cgroup.controllers ] || where="cgroup v1"
 [ ! -d /run/systemd/system ] || where+=" with systemd"
+where+=", Linux $(uname -r)"
 
 # try DIRECTORY PROGRAM ARGUMENT... runs one program and prints a line as go test does.
 try() {

@@ -47,7 +47,7 @@ triplet=$(uname -m)-linux-gnu
 loader=$(find "$dest" -name 'ld-linux-*.so.*' -print -quit)
 for program in "$dest"/usr/bin/* "$dest"/usr/sbin/*; do
 	[ -f "$program" ] && [ ! -L "$program" ] || continue
-	case $(basename "$program") in containerd* | ctr | runc | crun | criu) ;; *) continue ;; esac
+	case $(basename "$program") in containerd* | ctr | runc | crun | criu | linux.uml) ;; *) continue ;; esac
 	if patchelf --print-interpreter "$program" >/dev/null 2>&1; then
 		patchelf --set-interpreter "$loader" --force-rpath \
 			--set-rpath "$dest/usr/lib/$triplet:$dest/lib/$triplet" "$program"
