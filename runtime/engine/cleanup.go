@@ -114,8 +114,11 @@ func killRecorded(ctx context.Context, pid int, start uint64) error {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, wait)
 		switch {
 		case errors.Is(err, unix.EINTR):
-		case err != nil || n == 0:
-			return fmt.Errorf("process %d does not end after SIGKILL: %w", pid, errors.Join(err, ctx.Err()))
+		case err != nil:
+			return fmt.Errorf("wait for the end of process %d: %w", pid, err)
+		case n == 0:
+			return fmt.Errorf("process %d does not end after SIGKILL: %w (if it is the first of its pid namespace: "+
+				"somebody has not reaped the others)", pid, context.DeadlineExceeded)
 		default:
 			return nil
 		}

@@ -218,11 +218,11 @@ func (d *Detached) group() *cgroup.Cgroup {
 // openInit returns a pidfd of init, owned by the caller. NotFound says that it has ended.
 func (d *Detached) openInit() (int, error) {
 	if d.record.Pid == 0 {
-		return -1, errNotRunning
+		return -1, ErrNotRunning
 	}
 	fd, err := unix.PidfdOpen(d.record.Pid, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return -1, errNotRunning
+		return -1, ErrNotRunning
 	}
 	if err != nil {
 		return -1, errorf(Internal, err, "container %s: pidfd_open %d: %v", d.id, d.record.Pid, err)
@@ -230,7 +230,7 @@ func (d *Detached) openInit() (int, error) {
 	// The pidfd was opened first: if the start time is right now, it is the process's.
 	if !store.Alive(d.record.Pid, d.record.StartTime) {
 		unix.Close(fd)
-		return -1, errNotRunning
+		return -1, ErrNotRunning
 	}
 	return fd, nil
 }

@@ -92,7 +92,7 @@ func (p *ExecProcess) Signal(sig unix.Signal) error {
 	case nil:
 		return nil
 	case unix.ESRCH:
-		return errNotRunning
+		return ErrNotRunning
 	default:
 		return errorf(Internal, err, "signal %d to process %d: %v", sig, p.Pid, err)
 	}

@@ -77,7 +77,7 @@ func (d *Detached) endBy(ctx context.Context, hook error) error {
 func (d *Detached) openGate(pidfd int) error {
 	gate, err := d.dir.OpenGate()
 	if errors.Is(err, store.ErrPassed) {
-		return errNotRunning // it has just been killed
+		return ErrNotRunning // it has just been killed
 	}
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (d *Detached) Kill(ctx context.Context, sig unix.Signal, all bool) error {
 	defer unix.Close(pidfd)
 	if err := unix.PidfdSendSignal(pidfd, sig, nil, 0); err != nil {
 		if errors.Is(err, unix.ESRCH) {
-			return errNotRunning
+			return ErrNotRunning
 		}
 		return errorf(Internal, err, "signal %d to process %d: %v", sig, d.record.Pid, err)
 	}
@@ -133,7 +133,7 @@ func (d *Detached) Kill(ctx context.Context, sig unix.Signal, all bool) error {
 func (d *Detached) killAll(sig unix.Signal) error {
 	cg := d.group()
 	if pids, err := cg.Pids(); err != nil || len(pids) == 0 {
-		return errNotRunning
+		return ErrNotRunning
 	}
 	return explain(cg.Signal(sig))
 }
@@ -155,10 +155,14 @@ func waitFor(c *child.Process) (Exit, error) {
 	return Exit{Pid: c.Pid, Status: child.ExitCode(status), At: time.Now()}, nil
 }
 
-// Pause freezes every process of the container.
+// Pause freezes every process of the container, also of one that was not started yet.
 func (d *Detached) Pause(ctx context.Context) error {
 	return d.locked(func() error {
-		if err := d.may(lifecycle.Pause); err != nil {
+		s, err := d.state()
+		if err != nil {
+			return err
+		}
+		if err := refuseDetached(s, lifecycle.Pause); err != nil && s != lifecycle.Created {
 			return err
 		}
 		if err := d.group().Freeze(ctx); err != nil {
@@ -191,10 +195,14 @@ func (d *Detached) Update(_ context.Context, r *specs.LinuxResources) error {
 	})
 }
 
-// Stats reads the cgroup's figures.
+// Stats reads the cgroup's figures while the container lives.
 func (d *Detached) Stats() (*Stats, error) {
-	if err := d.may(lifecycle.Stats); err != nil {
+	state, err := d.state()
+	if err != nil {
 		return nil, err
+	}
+	if state == lifecycle.Stopped {
+		return nil, errorf(FailedPrecondition, nil, "container with id %s is not running", d.id)
 	}
 	s := &Stats{}
 	if err := d.group().Stats(s); err != nil {
@@ -225,7 +233,7 @@ func (d *Detached) WatchOOM(fn func(kills uint64)) (stop func(), err error) {
 // AwaitEnd returns when init has ended, whosever child it is, or ctx ends.
 func (d *Detached) AwaitEnd(ctx context.Context) error {
 	fd, err := d.openInit()
-	if errors.Is(err, errNotRunning) {
+	if errors.Is(err, ErrNotRunning) {
 		return nil
 	}
 	if err != nil {

@@ -80,8 +80,8 @@ func refusal(s lifecycle.State, r lifecycle.Request, reason lifecycle.Reason) st
 	return fmt.Sprintf("cannot %s a %s container", verbs[r], s)
 }
 
-// errNotRunning is the answer where a live init is needed, in runc's words: callers look for them.
-var errNotRunning = &Error{Kind: FailedPrecondition, Msg: "container not running"}
+// ErrNotRunning is the answer where a live init is needed, in runc's words: callers look for them.
+var ErrNotRunning = &Error{Kind: FailedPrecondition, Msg: "container not running"}
 
 // refuseDetached is refuse in the words of runc's command line.
 func refuseDetached(s lifecycle.State, r lifecycle.Request) error {
@@ -98,7 +98,7 @@ func detachedRefusal(s lifecycle.State, r lifecycle.Request, reason lifecycle.Re
 		return errGone.Msg
 	case reason == lifecycle.AlreadyStarted:
 		return "cannot start an already running container"
-	case reason == lifecycle.NotPaused:
+	case r == lifecycle.Resume:
 		return "container not paused"
 	case r == lifecycle.Start && s == lifecycle.Stopped:
 		return "cannot start a container that has stopped"
@@ -109,5 +109,5 @@ func detachedRefusal(s lifecycle.State, r lifecycle.Request, reason lifecycle.Re
 	case r == lifecycle.Start || r == lifecycle.StartExec:
 		return fmt.Sprintf("cannot %s a container in the %s state", verbs[r], s)
 	}
-	return errNotRunning.Msg
+	return ErrNotRunning.Msg
 }
