@@ -98,7 +98,6 @@ func TestBadCommandLine(t *testing.T) {
 		{[]string{"state"}, "too few arguments"},
 		{[]string{"state", "a", "b"}, "too many arguments from \"b\" on"},
 		{[]string{"state", "../x"}, "invalid container id"},
-		{[]string{"kill", "x", "FLY"}, "unknown signal \"FLY\""},
 		{[]string{"delete", "--force=perhaps", "x"}, "invalid value \"perhaps\""},
 		{[]string{"create", "--preserve-fds", "many", "x"}, "invalid value \"many\""},
 	} {

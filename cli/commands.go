@@ -153,5 +153,5 @@ func (c command) checkOperands(args []string) error {
 	default:
 		return nil
 	}
-	return usagef("%s: %s: usage: gosudacon %[1]s [OPTION]... %s", c.name, what, c.operands)
+	return usagef("%s: %s: usage: gosudacon %[1]s [OPTION]... %[3]s", c.name, what, c.operands)
 }

@@ -20,18 +20,22 @@ func start(ctx context.Context, c *call) (int, error) {
 }
 
 func kill(ctx context.Context, c *call) (int, error) {
-	sig := unix.SIGTERM
-	if len(c.args) > 1 {
-		var err error
-		if sig, err = parseSignal(c.args[1]); err != nil {
-			return 0, err
-		}
-	}
 	d, err := c.open()
 	if err != nil {
 		return 0, err
 	}
-	return 0, d.Kill(ctx, sig, c.opts.on("all"))
+	sig := unix.SIGTERM
+	if len(c.args) > 1 {
+		if sig, err = parseSignal(c.args[1]); err != nil {
+			return 0, err
+		}
+	}
+	all := c.opts.on("all")
+	err = d.Kill(ctx, sig, all)
+	if all && errors.Is(err, engine.ErrNotRunning) {
+		return 0, nil // as with runc: callers make sure that nothing is left
+	}
+	return 0, err
 }
 
 // parseSignal takes a number or a name with or without SIG.

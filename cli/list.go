@@ -15,7 +15,7 @@ import (
 func list(_ context.Context, c *call) (int, error) {
 	format := c.opts.or("format", "table")
 	if format != "table" && format != "json" {
-		return 0, usagef("option --format: %q is neither table nor json", format)
+		return 0, usagef("invalid format option: %q is neither table nor json", format)
 	}
 	e, err := c.engine()
 	if err != nil {

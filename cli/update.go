@@ -121,15 +121,23 @@ func parseBytes(text string) (int64, error) {
 	if text == "-1" {
 		return -1, nil
 	}
-	number := strings.TrimRight(strings.ToLower(text), "bikmgtp ")
-	unit := strings.TrimSpace(strings.ToLower(text)[len(number):])
-	shift := strings.IndexByte("bkmgtp", append([]byte(unit), 'b')[0]) * 10
-	rest := strings.TrimLeft(unit, "bkmgtp")
-	f, err := strconv.ParseFloat(number, 64)
-	if err != nil || f < 0 || shift < 0 || (rest != "" && rest != "ib") || len(unit)-len(rest) > 2 {
+	digits := strings.IndexFunc(text, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	if digits < 0 {
+		digits = len(text)
+	}
+	f, err := strconv.ParseFloat(text[:digits], 64)
+	unit := strings.ToLower(strings.TrimSpace(text[digits:]))
+	if unit != "" && unit != "b" {
+		power := strings.IndexByte("kmgtp", unit[0]) + 1
+		if rest := unit[1:]; power == 0 || rest != "" && rest != "b" && rest != "ib" {
+			err = strconv.ErrSyntax
+		}
+		f *= float64(int64(1) << (10 * power))
+	}
+	if err != nil {
 		return 0, fmt.Errorf("%q is not a size such as 1048576 or 512M", text)
 	}
-	if f *= float64(int64(1) << shift); f >= math.MaxInt64 {
+	if f >= math.MaxInt64 {
 		return 0, fmt.Errorf("%q is too large", text)
 	}
 	return int64(f), nil
