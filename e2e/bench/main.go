@@ -28,7 +28,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 40, "rounds of each time; one run of every runtime per round")
 	shims := flag.Int("shims", 6, "shims whose memory is measured, at the same time for each runtime")
-	only := flag.String("only", "", "measure one runtime alone: gosuda, runc or crun")
+	only := flag.String("only", "", "measure only these, separated by commas: gosuda, runc, crun")
 	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -131,7 +131,7 @@ func contenders(only string) (all []contender, undo func() error, err error) {
 	for _, c := range []struct{ name, path, engine string }{
 		{"runc", shim, runc}, {"crun", shim, crun}, {"gosuda", filepath.Join(tree.Bin(), "containerd-shim-gosuda-v2"), ""},
 	} {
-		if only != "" && only != c.name {
+		if only != "" && !slices.Contains(strings.Split(only, ","), c.name) {
 			continue
 		}
 		if _, err := os.Stat(c.path); err != nil {
