@@ -19,11 +19,13 @@ import (
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	host.Probe() // opens files that stay
-	before := look()
+	name, _, _ := strings.Cut(t.Name(), "/")
+	own := filepath.Join(os.TempDir(), name) // where T.TempDir makes the test's directories
+	before := look(own)
 	t.Cleanup(func() {
-		left := news(before)
+		left := news(before, own)
 		// What ends by itself (a goroutine that closes its file, a zombie that is being reaped) gets the time to do so.
-		for end := time.Now().Add(2 * time.Second); len(left) > 0 && time.Now().Before(end); left = news(before) {
+		for end := time.Now().Add(2 * time.Second); len(left) > 0 && time.Now().Before(end); left = news(before, own) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		for _, item := range left {
@@ -33,9 +35,9 @@ func NoLeaks(t testing.TB) {
 }
 
 // news lists what is there now and was not before.
-func news(before map[string][]string) []string {
+func news(before map[string][]string, own string) []string {
 	var out []string
-	for kind, list := range look() {
+	for kind, list := range look(own) {
 		for _, item := range list {
 			if !slices.Contains(before[kind], item) {
 				out = append(out, kind+" "+item)
@@ -45,8 +47,8 @@ func news(before map[string][]string) []string {
 	return out
 }
 
-func look() map[string][]string {
-	return map[string][]string{"child": children(), "file descriptor": descriptors(), "mount": mounts(), "cgroup": cgroups()}
+func look(own string) map[string][]string {
+	return map[string][]string{"child": children(), "file descriptor": descriptors(), "mount": mounts(own), "cgroup": cgroups()}
 }
 
 func children() []string {
@@ -91,12 +93,11 @@ func descriptors() []string {
 	return out
 }
 
-func mounts() []string {
+// mounts lists those in the test's own directories: other tests, and others on the machine, are at work too.
+func mounts(own string) []string {
 	b, _ := os.ReadFile("/proc/self/mountinfo")
-	own := filepath.Join(os.TempDir(), "Test") // where T.TempDir makes its directories
 	var out []string
 	for line := range strings.Lines(string(b)) {
-		// Those of the tests' own directories: others may be at work on the machine.
 		if f := strings.Fields(line); len(f) > 4 && (strings.HasPrefix(f[4], own) || strings.Contains(f[4], Prefix)) {
 			out = append(out, f[0]+" "+f[4])
 		}
