@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -77,7 +76,7 @@ func (c *call) execProcess(d *engine.Detached) (*specs.Process, error) {
 			return nil, fmt.Errorf("option --process: %w", err)
 		}
 		var p specs.Process
-		if err := json.Unmarshal(data, &p); err != nil {
+		if err := engine.Decode(data, &p); err != nil {
 			return nil, fmt.Errorf("option --process: parse %s: %w", file, err)
 		}
 		if c.opts.on("tty") {

@@ -2,12 +2,13 @@ package bootstrap
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
 // groupAnnotations name the annotations whose value makes containers share a shim; the first one present wins.
@@ -40,7 +41,7 @@ func decodeGroup(text []byte, id string) (string, error) {
 	var spec struct {
 		Annotations map[string]string `json:"annotations"`
 	}
-	if err := json.Unmarshal(text, &spec); err != nil {
+	if err := engine.Decode(text, &spec); err != nil {
 		return "", err
 	}
 	for _, name := range groupAnnotations {

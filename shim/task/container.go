@@ -2,7 +2,6 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -36,7 +35,7 @@ func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) error {
 		return err
 	}
 	var resources specs.LinuxResources
-	if err := json.Unmarshal(r.Resources.Value, &resources); err != nil {
+	if err := engine.Decode(r.Resources.Value, &resources); err != nil {
 		return refuse(engine.InvalidArgument, fmt.Sprintf("decode resources of container %s: %v", r.ID, err))
 	}
 	return t.container.Update(ctx, &resources)

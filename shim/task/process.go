@@ -2,7 +2,6 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -82,7 +81,7 @@ func (s *Service) Exec(ctx context.Context, r *api.ExecProcessRequest) error {
 		return err
 	}
 	var spec specs.Process
-	if err := json.Unmarshal(r.Spec.Value, &spec); err != nil {
+	if err := engine.Decode(r.Spec.Value, &spec); err != nil {
 		return refuse(engine.InvalidArgument, fmt.Sprintf("decode process of exec %s: %v", r.ExecID, err))
 	}
 	if r.ExecID == "" {

@@ -2,7 +2,6 @@
 package bundle
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/runtime/internal/lazyjson"
 	"github.com/gosuda/gosudacon/runtime/internal/trusted"
 )
 
@@ -46,20 +46,10 @@ func Parse(data []byte) (*specs.Spec, error) {
 		return nil, err
 	}
 	var spec specs.Spec
-	if err := json.Unmarshal(data, &spec); err != nil {
-		return nil, describe(data, err)
+	if err := lazyjson.Unmarshal(data, &spec); err != nil {
+		return nil, err
 	}
 	return &spec, checkStrings(data, &spec)
-}
-
-// describe adds the line to an error of the JSON decoder.
-func describe(data []byte, err error) error {
-	var syntax *json.SyntaxError
-	if !errors.As(err, &syntax) {
-		return err
-	}
-	line := 1 + strings.Count(string(data[:min(int(syntax.Offset), len(data))]), "\n")
-	return fmt.Errorf("line %d: %w", line, err)
 }
 
 // RootPath returns the absolute path of the root file system. A relative root.path that leaves the bundle is refused.

@@ -42,9 +42,9 @@ func TestLoadText(t *testing.T) {
 		"{\n\"hostname\":\n\"\xff\"}":                              "line 3: is not UTF-8",
 		"{\"hostname\":\"a\x00b\"}":                                "invalid character",
 		`{"hostname":"a","hostname":"b"}`:                          "",
-		strings.Repeat(`{"annotations":`, 20000):                   "exceeded max depth",
-		`{"linux":{"uidMappings":[{"containerID":-1}]}}`:           "cannot unmarshal number -1",
-		`{"process":{"user":{"uid":4294967296}}}`:                  "cannot unmarshal number 4294967296",
+		strings.Repeat(`{"process":`, 20000):                       "is nested more than 10000 deep",
+		`{"linux":{"uidMappings":[{"containerID":-1}]}}`:           "cannot take the number -1",
+		`{"process":{"user":{"uid":4294967296}}}`:                  "cannot take the number 4294967296",
 	} {
 		s, err := bundle.Parse([]byte(text))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

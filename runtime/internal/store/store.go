@@ -3,7 +3,6 @@ package store
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/runtime/internal/lazyjson"
 	"github.com/gosuda/gosudacon/runtime/internal/trusted"
 )
 
@@ -118,12 +118,8 @@ func Find(root, id string) (Dir, error) {
 
 // Write replaces the record in one step.
 func (d Dir) Write(r *Record) error {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encode record: %w", err)
-	}
 	tmp := filepath.Join(string(d), "."+recordName)
-	if err := create(tmp, data); err != nil {
+	if err := create(tmp, lazyjson.Marshal(r)); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
 	if err := os.Rename(tmp, filepath.Join(string(d), recordName)); err != nil {
@@ -163,7 +159,7 @@ func (d Dir) Read() (*Record, error) {
 		return nil, err
 	}
 	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := lazyjson.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", name, err)
 	}
 	if err := r.check(filepath.Base(string(d))); err != nil {
