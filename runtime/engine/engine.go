@@ -85,6 +85,7 @@ func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
 		AppArmor:     e.host.AppArmor,
 		SELinux:      e.host.SELinux,
 		HasNamespace: func(n plan.Namespaces) bool { return host.HasNamespace(n.ProcFile()) },
+		KCore:        e.host.KCore,
 		CompileSeccomp: func(p *specs.LinuxSeccomp) (*seccomp.Filter, error) {
 			return e.profiles.Compile(p, seccomp.Options{Arch: nativeArch, SupportedFlags: e.host.SeccompFlags})
 		},

@@ -17,6 +17,7 @@ type Host struct {
 	LastCap      int
 	AppArmor     bool
 	SELinux      bool
+	KCore        bool     // there is /proc/kcore
 	SeccompFlags uint32   // SECCOMP_FILTER_FLAG_* that the kernel knows
 	Proc         *os.File // O_PATH on /proc, checked to be proc's root
 	DevNull      *os.File // read-write
@@ -57,6 +58,7 @@ func probe() (*Host, error) {
 	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
 		h.SELinux = true
 	}
+	h.KCore = unix.Access("/proc/kcore", unix.F_OK) == nil
 	h.SeccompFlags = seccompFlags()
 	return h, nil
 }

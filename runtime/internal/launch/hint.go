@@ -12,6 +12,8 @@ import (
 func hint(a plan.Action, err error) string {
 	is := func(e unix.Errno) bool { return errors.Is(err, e) }
 	switch a := a.(type) {
+	case plan.Bind, plan.MountFS, plan.Remount:
+		return mountHint(a, is)
 	case plan.Affinity:
 		if is(unix.EINVAL) {
 			return "the cgroup has none of these CPUs, or the machine has not"
@@ -71,6 +73,30 @@ func schedulerHint(s plan.Scheduler, is func(unix.Errno) bool) string {
 		return "CAP_SYS_NICE is missing"
 	case is(unix.EINVAL) && s.Name == "SCHED_ISO":
 		return "the kernel does not implement this policy"
+	}
+	return ""
+}
+
+func mountHint(a plan.Action, is func(unix.Errno) bool) string {
+	fs, isFS := a.(plan.MountFS)
+	_, isRemount := a.(plan.Remount)
+	switch {
+	case is(unix.ENOTDIR):
+		return "one of source and destination is a directory, the other a file"
+	case is(unix.EROFS):
+		return "the mount point is not there, and what is to have it is read-only"
+	case is(unix.ELOOP):
+		return "the destination is a symbolic link, or leads through a loop of them"
+	case isFS && is(unix.ENODEV):
+		return "this kernel has no file system " + fs.Type
+	case isFS && is(unix.EINVAL):
+		return "an option that " + fs.Type + " does not take"
+	case isFS && is(unix.EPERM) && fs.Type == "proc":
+		return "in a user namespace it takes a new pid namespace"
+	case isFS && is(unix.EPERM) && fs.Type == "mqueue":
+		return "in a user namespace it takes a new ipc namespace"
+	case isRemount && is(unix.EINVAL):
+		return "the destination is no mount point, or an option is wrong"
 	}
 	return ""
 }

@@ -123,7 +123,7 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		defer times.close()
 	}
 	began := now()
-	f := &flight{plan: p, r: r, pipes: pipes, prep: prep}
+	f := &flight{plan: p, r: r, pipes: pipes, prep: prep, points: l.points}
 	err = f.fork(prog)
 	pipes.closeChildEnds()
 	if err != nil {
@@ -147,6 +147,8 @@ type flight struct {
 	r        *Resources
 	pipes    *pipes
 	prep     *prepared
+	points   []point
+	asked    int // how often the child asked for one
 	child    *Child
 	released bool // past its last gate
 }
@@ -271,6 +273,8 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		}
 	case gateReady:
 		return f.ready(rep)
+	case gatePoint:
+		return false, f.answerPoint(int(rep.Value))
 	case gateStep:
 		switch a := f.plan.Steps[rep.Step].Do.(type) {
 		case plan.MapIDs:
@@ -307,8 +311,10 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 	return false, f.answer()
 }
 
-func (f *flight) answer() error {
-	if _, err := f.pipes.answers.Write([]byte{1}); err != nil && !errors.Is(err, unix.EPIPE) {
+func (f *flight) answer() error { return f.say([]byte{1}) }
+
+func (f *flight) say(answer []byte) error {
+	if _, err := f.pipes.answers.Write(answer); err != nil && !errors.Is(err, unix.EPIPE) {
 		return fmt.Errorf("answer the child: %w", err)
 	}
 	return nil // EPIPE: it is dead, and the next read of its reports says so

@@ -18,20 +18,23 @@ const (
 	gateConsole                            // Value is the descriptor of the terminal's master in the child
 	gateRefork                             // Value is the pid of the child that goes on; no answer
 	gateReady                              // all done but the execution
+	gatePoint                              // Value is a point; the answer says what to make for it: see points.go
 )
 
 // lowering turns a plan into a program.
 type lowering struct {
 	*asm
-	plan    *plan.Plan
-	prep    *prepared
-	io      *Resources
-	control int          // the child reads the caller's answers here
-	report  int          // and reports here
-	gateMsg rawchild.Arg // a Report, filled per gate
-	userNS  bool         // credentials of a user namespace were taken: dumpable must be cleared again
-	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
-	clocks  []rawchild.Arg
+	plan     *plan.Plan
+	prep     *prepared
+	io       *Resources
+	control  int          // the child reads the caller's answers here
+	report   int          // and reports here
+	gateMsg  rawchild.Arg // a Report, filled per gate
+	userNS   bool         // credentials of a user namespace were taken: dumpable must be cleared again
+	terminal bool         // the standard streams are one
+	points   []point      // what the caller may be asked to find
+	onTop    rawchild.Arg // not 0: the container's root lies on top of the host's
+	clocks   []rawchild.Arg
 }
 
 // lower assembles the program of a plan. It allocates everything that the child will touch.

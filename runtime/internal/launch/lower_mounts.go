@@ -10,16 +10,21 @@ import (
 )
 
 func (l *lowering) bindMount(i int, b plan.Bind) {
-	if l.prep.isDir[i] {
-		l.ensureDir(t0, b.Dest)
-	} else {
-		l.ensureFile(t0, b.Dest)
-	}
+	l.mountPoint(t0, point{path: b.Dest, file: !l.prep.isDir[i]})
 	if !b.Proc && !strings.HasPrefix(b.Dest, "/proc/") {
 		l.notOnProc(t0.arg())
 	}
 	tree := imm(l.prep.step[i])
-	l.moveMount(tree, t0.arg())
+	move := l.moveMount(tree, t0.arg())
+	if !l.prep.isDir[i] {
+		refused, done := l.label(), l.label()
+		move.on(refused, unix.EINVAL)
+		l.jump(done)
+		l.bind(refused) // as with a directory on a file
+		l.test(at(l.statx(t0.arg()), statxMode), unix.S_IFMT, unix.S_IFDIR, unix.EINVAL)
+		l.fail(unix.ENOTDIR)
+		l.bind(done)
+	}
 	l.propagate(tree, b.Propagation)
 }
 
@@ -70,11 +75,16 @@ func (l *lowering) mountFS(i int, m plan.MountFS) {
 	if m.DirMode {
 		data = l.dirMode(m)
 	}
-	l.ensureDir(t0, m.Dest)
-	if m.RealDir {
+	switch {
+	case m.RealDir:
+		l.ensureDir(t0, m.Dest)
 		// A second walk that follows no link must come to the same directory.
 		l.openat2(regRoot.arg(), relative(m.Dest), opath|unix.O_DIRECTORY, inRoot|unix.RESOLVE_NO_SYMLINKS, 0).to(t0)
-	} else {
+	case m.Dest == "/dev": // what is made in it later does not follow links that lead nowhere either
+		l.ensureDir(t0, m.Dest)
+		l.notOnProc(t0.arg())
+	default:
+		l.mountPoint(t0, point{path: m.Dest})
 		l.notOnProc(t0.arg())
 	}
 	if m.ByCaller() {

@@ -40,49 +40,6 @@ func (a *asm) openRoot(p string, flags uint64) ins {
 	return a.openat2(regRoot.arg(), relative(p), flags|unix.O_CLOEXEC, inRoot, 0)
 }
 
-// ensureDir opens the directory p of the container into dst and makes its missing components first. It uses t2 and t3.
-func (a *asm) ensureDir(dst reg, p string) {
-	rel := relative(p)
-	made, missing := a.label(), a.label()
-	a.openRoot(rel, opath|unix.O_DIRECTORY).to(dst).on(missing, unix.ENOENT)
-	a.jump(made)
-	a.bind(missing)
-	parent, next := regRoot, t2
-	prefix := ""
-	for _, name := range strings.Split(rel, "/") {
-		prefix = path.Join(prefix, name)
-		mk, opened := a.label(), a.label()
-		a.openRoot(prefix, opath|unix.O_DIRECTORY).to(next).on(mk, unix.ENOENT)
-		a.jump(opened)
-		a.bind(mk)
-		a.call(unix.SYS_MKDIRAT, parent.arg(), a.str(name), imm(0o755)).tolerate(unix.EEXIST)
-		a.openRoot(prefix, opath|unix.O_DIRECTORY).to(next)
-		a.bind(opened)
-		parent = next
-		if next == t2 {
-			next = t3
-		} else {
-			next = t2
-		}
-	}
-	a.set(dst, parent.arg())
-	a.bind(made)
-}
-
-// ensureFile opens the file p of the container into dst and makes it, empty, and its directories when they are missing.
-func (a *asm) ensureFile(dst reg, p string) {
-	rel := relative(p)
-	done, missing := a.label(), a.label()
-	a.openRoot(rel, opath).to(dst).on(missing, unix.ENOENT)
-	a.jump(done)
-	a.bind(missing)
-	a.ensureDir(dst, path.Dir(p))
-	a.openat2(regRoot.arg(), rel, unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, inRoot, 0o644).to(t2)
-	a.call(unix.SYS_CLOSE, t2.arg())
-	a.openRoot(rel, opath).to(dst)
-	a.bind(done)
-}
-
 // struct statx, the same on every machine.
 const (
 	statxSize  = 256
@@ -110,8 +67,8 @@ func (a *asm) scratch(name string, size int) rawchild.Arg {
 }
 
 // moveMount attaches the detached mount tree to the descriptor at.
-func (a *asm) moveMount(tree, at rawchild.Arg) {
-	a.call(unix.SYS_MOVE_MOUNT, tree, a.str(""), at, a.str(""), imm(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+func (a *asm) moveMount(tree, at rawchild.Arg) ins {
+	return a.call(unix.SYS_MOVE_MOUNT, tree, a.str(""), at, a.str(""), imm(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
 }
 
 // cloneTree copies the mount that fd is on into dst, detached.

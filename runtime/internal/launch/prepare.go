@@ -17,6 +17,7 @@ type prepared struct {
 	isDir map[int]bool // step -> the bind's source is a directory
 	empty int          // an empty read-only tmpfs for masks, or -1
 	pidNS int          // for the clone, or -1
+	root  int          // the container's root file system, or -1
 	// userNSs are the namespaces of id-mapped mounts, by their mapping.
 	userNSs map[string]int
 }
@@ -38,7 +39,7 @@ func (p *prepared) take(i, fd int) {
 // prepare opens what steps need before the fork, where errors are easy. The caller must close what it returns, also with
 // an error.
 func prepare(pl *plan.Plan) (*prepared, error) {
-	p := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: -1, pidNS: -1}
+	p := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: -1, pidNS: -1, root: -1}
 	for i, s := range pl.Steps {
 		if err := p.one(i, s.Do); err != nil {
 			return p, NewStepError(pl, i, err)
@@ -74,6 +75,7 @@ func (p *prepared) one(i int, a plan.Action) error {
 			return err
 		}
 		p.take(i, fd)
+		p.root = fd
 		if dir, err := isDirectory(fd); err != nil || !dir {
 			return errors.Join(fmt.Errorf("%s: %w", a.Path, unix.ENOTDIR), err)
 		}

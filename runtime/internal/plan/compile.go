@@ -205,11 +205,15 @@ func (c *compiler) rootfs() error {
 		}
 		c.add(fmt.Sprintf("linux.readonlyPaths[%d]", i), ReadOnlyPath{Path: path.Clean(p)})
 	}
+	masked := map[string]bool{}
 	for i, p := range c.spec.Linux.MaskedPaths {
 		if !path.IsAbs(p) {
 			return &Error{fmt.Sprintf("linux.maskedPaths[%d]", i), fmt.Sprintf("%q is not absolute", p)}
 		}
-		c.add(fmt.Sprintf("linux.maskedPaths[%d]", i), MaskPath{Path: path.Clean(p), Label: c.spec.Linux.MountLabel})
+		if p = path.Clean(p); !masked[p] {
+			masked[p] = true
+			c.add(fmt.Sprintf("linux.maskedPaths[%d]", i), MaskPath{Path: p, Label: c.spec.Linux.MountLabel})
+		}
 	}
 	c.plan.Steps = append(c.plan.Steps, c.sealed...)
 	if c.spec.Root.Readonly {

@@ -96,5 +96,8 @@ func (c *compiler) devices() error {
 	for _, l := range devLinks {
 		c.add("linux.devices (default)", l)
 	}
+	if c.facts.KCore {
+		c.add("linux.devices (default)", Symlink{Target: "/proc/kcore", Path: "/dev/core"})
+	}
 	return nil
 }

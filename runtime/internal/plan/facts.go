@@ -24,6 +24,7 @@ type Facts struct {
 	HasNamespace func(Namespaces) bool
 	AppArmor     bool
 	SELinux      bool
+	KCore        bool // there is /proc/kcore
 	// CompileSeccomp compiles a profile; the caller may cache.
 	CompileSeccomp func(*specs.LinuxSeccomp) (*seccomp.Filter, error)
 }

@@ -25,7 +25,7 @@ func Rootfs(t testing.TB, dir string) {
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "bin/busybox"), data, 0o755))
 	for _, applet := range []string{"sh", "true", "false", "sleep", "cat", "echo", "ls", "id", "env", "pwd", "stat", "mount",
-		"hostname", "touch", "mkdir", "kill", "dd", "yes", "head", "grep", "tty", "stty", "ip", "ps", "test", "printf", "readlink", "umask", "wc"} {
+		"hostname", "touch", "mkdir", "kill", "dd", "yes", "head", "grep", "tty", "stty", "ip", "ps", "test", "printf", "readlink", "umask", "wc", "find", "sort"} {
 		must(t, os.Symlink("busybox", filepath.Join(dir, "bin", applet)))
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "etc/passwd"), []byte("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"), 0o644))

@@ -1,0 +1,211 @@
+package launch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// point is a path of the container at which something will be mounted or made: a file, or else a directory.
+type point struct {
+	path string // absolute
+	file bool
+}
+
+// ensureDir opens the directory p of the container into dst and makes its missing components first. It uses t2 and t3.
+func (l *lowering) ensureDir(dst reg, p string) { l.makeDir(dst, p, noLabel) }
+
+// makeDir is ensureDir that goes on at dangling, unless that is noLabel, when a component is a link that leads nowhere.
+func (l *lowering) makeDir(dst reg, p string, dangling label) {
+	rel := relative(p)
+	made, missing := l.label(), l.label()
+	l.openRoot(rel, opath|unix.O_DIRECTORY).to(dst).on(missing, unix.ENOENT)
+	l.jump(made)
+	l.bind(missing)
+	parent, next := regRoot, t2
+	prefix := ""
+	for _, name := range strings.Split(rel, "/") {
+		prefix = path.Join(prefix, name)
+		mk, opened := l.label(), l.label()
+		l.openRoot(prefix, opath|unix.O_DIRECTORY).to(next).on(mk, unix.ENOENT)
+		l.jump(opened)
+		l.bind(mk)
+		l.call(unix.SYS_MKDIRAT, parent.arg(), l.str(name), imm(0o755)).tolerate(unix.EEXIST)
+		open := l.openRoot(prefix, opath|unix.O_DIRECTORY).to(next)
+		if dangling != noLabel {
+			open.on(dangling, unix.ENOENT)
+		}
+		l.bind(opened)
+		parent = next
+		if next == t2 {
+			next = t3
+		} else {
+			next = t2
+		}
+	}
+	l.set(dst, parent.arg())
+	l.bind(made)
+}
+
+// mountPoint opens the destination of a mount, a directory or a file, into dst, and makes it first when it is missing: also
+// where links that lead nowhere say that it is to be. It uses t2 and t3.
+func (l *lowering) mountPoint(dst reg, p point) {
+	rel := relative(p.path)
+	flags := uint64(opath)
+	done, dangling, missing := l.label(), l.label(), l.label()
+	if p.file {
+		l.openRoot(rel, opath).to(dst).on(missing, unix.ENOENT)
+		l.jump(done)
+		l.bind(missing)
+		l.makeDir(dst, path.Dir(p.path), dangling)
+		const create = unix.O_CREAT | unix.O_WRONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+		l.openat2(regRoot.arg(), rel, create, inRoot, 0o644).to(t2).on(dangling, unix.ENOENT)
+		l.call(unix.SYS_CLOSE, t2.arg())
+		l.openRoot(rel, flags).to(dst)
+	} else {
+		flags |= unix.O_DIRECTORY
+		l.makeDir(dst, p.path, dangling)
+	}
+	l.jump(done)
+	l.bind(dangling)
+	l.ask(p)
+	l.openRoot(rel, flags).to(dst)
+	l.bind(done)
+}
+
+// A symbolic link of the image that leads nowhere is made to lead somewhere, inside the image. To follow it by hand takes
+// reading and joining paths, which the child does not do: it asks the caller, who looks through the descriptor of the
+// container's root that both have, what to make next; makes that, as whoever it is; and asks again. What the caller sees may
+// change meanwhile, but the child walks below the root as always.
+
+// pointAnswer is what the child reads: what to make, the directory in which, and its name, both ended by NUL.
+const (
+	pointDone = iota
+	pointMkdir
+	pointCreate
+
+	pointDirAt   = 8
+	pointNameAt  = pointAnswer - (unix.NAME_MAX + 1)
+	pointAnswer  = 4096 // PIPE_BUF: read whole or not at all
+	pointsAtMost = 512  // questions of one launch
+)
+
+// ask makes what is missing of a point. It uses t2.
+func (l *lowering) ask(p point) {
+	l.points = append(l.points, p)
+	answer := l.scratch("page", pointAnswer)
+	again, file, done := l.label(), l.label(), l.label()
+	dir := func() { // one that is not there any more, or a link by now, is asked about again
+		how := l.words(opath|unix.O_DIRECTORY, 0, inRoot|unix.RESOLVE_NO_SYMLINKS)
+		l.call(unix.SYS_OPENAT2, regRoot.arg(), at(answer, pointDirAt), how, imm(24)).to(t2).
+			on(again, unix.EAGAIN, unix.ENOENT, unix.ELOOP, unix.ENOTDIR)
+	}
+	l.bind(again)
+	l.store32(at(l.gateMsg, 8), imm(len(l.points)-1))
+	l.message(gatePoint)
+	l.call(unix.SYS_READ, imm(l.control), answer, imm(pointAnswer)).exactly(pointAnswer)
+	l.test(answer, 0xffffffff, pointMkdir, unix.ENOENT).on(file)
+	dir()
+	l.call(unix.SYS_MKDIRAT, t2.arg(), at(answer, pointNameAt), imm(0o755)).tolerate(unix.EEXIST)
+	l.jump(again)
+	l.bind(file)
+	l.test(answer, 0xffffffff, pointCreate, unix.ENOENT).on(done)
+	dir()
+	l.call(unix.SYS_MKNODAT, t2.arg(), at(answer, pointNameAt), imm(unix.S_IFREG|0o644), imm(0)).tolerate(unix.EEXIST)
+	l.jump(again)
+	l.bind(done)
+}
+
+// answerPoint tells the child what to make next for a point.
+func (f *flight) answerPoint(i int) error {
+	if f.asked++; f.asked > pointsAtMost {
+		return fmt.Errorf("%s: somebody removes what is made: %w", f.points[i].path, unix.ELOOP)
+	}
+	what, dir, name, err := nextOf(f.prep.root, f.points[i])
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.points[i].path, err)
+	}
+	answer := make([]byte, pointAnswer)
+	binary.NativeEndian.PutUint32(answer, what)
+	if len(name) > unix.NAME_MAX || pointDirAt+len(dir) >= pointNameAt {
+		return fmt.Errorf("%s: %w", f.points[i].path, unix.ENAMETOOLONG)
+	}
+	copy(answer[pointDirAt:], dir)
+	copy(answer[pointNameAt:], name)
+	return f.say(answer)
+}
+
+// linksAtMost is how many symbolic links the kernel follows in one walk.
+const linksAtMost = 40
+
+// nextOf walks p below root, through links that lead nowhere too, and returns the first thing that is missing: what it is to
+// be, and the directory, relative to root and free of links, in which.
+func nextOf(root int, p point) (what uint32, dir, name string, err error) {
+	rest := strings.Split(p.path, "/")
+	at := "." // where the walk is
+	for links := 0; len(rest) > 0; {
+		name, rest = rest[0], rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = path.Dir(at) // "." has itself above it
+			continue
+		}
+		next := path.Join(at, name)
+		fd, err := unix.Openat2(root, next, &unix.OpenHow{Flags: opath | unix.O_NOFOLLOW, Resolve: inRoot | unix.RESOLVE_NO_SYMLINKS})
+		switch {
+		case err == unix.ENOENT && p.file && !moreIn(rest):
+			return pointCreate, at, name, nil
+		case err == unix.ENOENT:
+			return pointMkdir, at, name, nil
+		case (err == unix.EAGAIN || err == unix.ELOOP) && links < linksAtMost:
+			links++ // it raced with a rename: from the start
+			at, rest = ".", strings.Split(p.path, "/")
+			continue
+		case err != nil:
+			return 0, "", "", err
+		}
+		target, link, err := readLink(fd)
+		unix.Close(fd)
+		switch {
+		case err != nil:
+			return 0, "", "", err
+		case !link:
+			at = next
+			continue
+		}
+		if links++; links > linksAtMost {
+			return 0, "", "", unix.ELOOP
+		}
+		if path.IsAbs(target) {
+			at = "."
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return pointDone, "", "", nil
+}
+
+// moreIn tells whether a walk has further components.
+func moreIn(rest []string) bool {
+	for _, name := range rest {
+		if name != "" && name != "." {
+			return true
+		}
+	}
+	return false
+}
+
+// readLink returns the target of a symbolic link that fd is open on; link is false for anything else.
+func readLink(fd int) (target string, link bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return "", false, err
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	return string(buf[:n]), true, err
+}
