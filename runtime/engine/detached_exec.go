@@ -76,7 +76,7 @@ func (d *Detached) Exec(ctx context.Context, r DetachedExec) (*ExecProcess, erro
 	cg := d.group()
 	facts := d.engine.facts(cg)
 	facts.Keyring = d.record.Keyring
-	t := target{engine: d.engine, id: d.id, spec: spec, facts: facts, cgroup: cg, below: r.Cgroups, initFD: init, initPid: d.record.Pid}
+	t := target{engine: d.engine, id: d.id, record: d.record, spec: spec, facts: facts, cgroup: cg, below: r.Cgroups, initFD: init, initPid: d.record.Pid}
 	res := d.engine.resources(r.Stdio)
 	res.Preserve = r.Preserve
 	ch, err := t.exec(ctx, "", r.Process, res)

@@ -12,6 +12,7 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
+	"github.com/gosuda/gosudacon/runtime/internal/store"
 )
 
 // AddExec records an exec (event ExecAdded); StartExec runs it.
@@ -89,7 +90,7 @@ func (c *Container) mayStartExec(execID string) (*process, error) {
 
 // launchExec runs the process of an exec as far as past execve.
 func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*launch.Child, error) {
-	t := target{engine: c.engine, id: c.id, spec: c.spec, facts: c.facts, cgroup: c.cgroup, initFD: c.init.child.FD, initPid: c.init.pid,
+	t := target{engine: c.engine, id: c.id, record: c.record, spec: c.spec, facts: c.facts, cgroup: c.cgroup, initFD: c.init.child.FD, initPid: c.init.pid,
 		below: p.cgroups}
 	return t.exec(ctx, p.exec, p.spec, c.engine.resources(io))
 }
@@ -98,6 +99,7 @@ func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*laun
 type target struct {
 	engine  *Engine
 	id      string
+	record  *store.Record // for what does not change
 	spec    *specs.Spec
 	facts   *plan.Facts
 	cgroup  *cgroup.Cgroup
@@ -117,6 +119,7 @@ func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *l
 		t.engine.opts.Log.Warn(w, "container", t.id, "exec", name)
 	}
 	res.ContainerPidfd = t.initFD
+	res.SendListener = sendListener(func(int) specs.State { return ociState(t.record, specs.StateRunning, t.initPid) })
 	if t.below != nil {
 		join, err := t.cgroup.JoinBelow(t.below)
 		if err != nil {

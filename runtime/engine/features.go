@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"slices"
-
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
@@ -62,17 +60,15 @@ func namespaceNames() []string {
 	return names
 }
 
-// seccompFeatures leaves out the action that needs a listener, and of the kernel's flags names none when the kernel is too
-// old for the engine.
+// seccompFeatures names none of the kernel's flags when the kernel is too old for the engine.
 func seccompFeatures() *features.Seccomp {
 	var supported uint32
 	if h, err := host.Probe(); err == nil {
 		supported = h.SeccompFlags
 	}
-	notify := func(action string) bool { return action == string(specs.ActNotify) }
 	return &features.Seccomp{
 		Enabled:        new(true),
-		Actions:        slices.DeleteFunc(seccomp.Actions(), notify),
+		Actions:        seccomp.Actions(),
 		Operators:      seccomp.Operators(),
 		Archs:          seccomp.Archs(),
 		KnownFlags:     seccomp.Flags(),

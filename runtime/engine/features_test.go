@@ -56,9 +56,6 @@ func TestFeaturesTellTheTruth(t *testing.T) {
 	}{
 		"linux.netDevices": {*f.Linux.NetDevices.Enabled, func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
 		"linux.intelRdt":   {*f.Linux.IntelRdt.Enabled, func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }},
-		"linux.seccomp.listenerPath": {slices.Contains(f.Linux.Seccomp.Actions, "SCMP_ACT_NOTIFY"), func(l *specs.Linux) {
-			l.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/x"}
-		}},
 	} {
 		spec := minimalSpec()
 		is.set(spec.Linux)

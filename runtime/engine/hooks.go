@@ -74,7 +74,9 @@ func (n *insider) startHooks(ctx context.Context, spec *specs.Spec, r *store.Rec
 				return hooks.Process{}, err
 			}
 			p.SetHome(func() string { return homeIn(procRoot(n.pid), spec.Process.User.UID) })
-			return n.launch(ctx, p, n.engine.resources(Stdio{In: stdin, Out: output, Err: output}))
+			res := n.engine.resources(Stdio{In: stdin, Out: output, Err: output})
+			res.SendListener = sendListener(func(int) specs.State { return ociState(r, specs.StateCreated, n.pid) })
+			return n.launch(ctx, p, res)
 		})
 }
 

@@ -19,10 +19,12 @@ const (
 	regRoot    reg = 1 // O_PATH descriptor of the container's root
 	regOldRoot reg = 2 // O_PATH descriptor of the host's root
 	regNull    reg = 3 // O_PATH descriptor of the host's /dev/null
-	t0         reg = 8
-	t1         reg = 9
-	t2         reg = 10
-	t3         reg = 11
+	// The listener of the seccomp filter, from its loading to its handing over.
+	regListener reg = 4
+	t0          reg = 8
+	t1          reg = 9
+	t2          reg = 10
+	t3          reg = 11
 )
 
 // label is a place in a program, bound once.

@@ -46,6 +46,8 @@ type Resources struct {
 	RunHooks func(ctx context.Context, init *child.Process, point string) error
 	// HostRoot is the root directory of an init that has not left the host's (plan.RuntimeRoot).
 	HostRoot int
+	// SendListener sends the listener of the process's seccomp filter to the agent of plan.Listener. fd is borrowed.
+	SendListener func(ctx context.Context, pid, fd int, a plan.Listener) error
 	// NoFile is the RLIMIT_NOFILE of a child whose plan sets none.
 	NoFile unix.Rlimit
 	Trace  bool
@@ -267,6 +269,10 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		if err := f.takeConsole(int(rep.Value)); err != nil {
 			return false, err
 		}
+	case gateListener:
+		if err := f.handOver(ctx, int(rep.Value), f.plan.Steps[rep.Step].Do.(plan.Listener)); err != nil {
+			return false, err
+		}
 	case gateRefork:
 		if err := f.followChild(int(rep.Value)); err != nil {
 			return false, err
@@ -331,6 +337,16 @@ func (f *flight) takeConsole(fd int) error {
 	}
 	f.child.Console = os.NewFile(uintptr(master), "terminal")
 	return nil
+}
+
+// handOver takes the child's seccomp listener and lets the caller send it to its agent.
+func (f *flight) handOver(ctx context.Context, fd int, a plan.Listener) error {
+	own, err := unix.PidfdGetfd(f.child.FD, fd, 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_getfd of the seccomp listener: %w", err)
+	}
+	defer unix.Close(own)
+	return f.r.SendListener(ctx, f.child.Pid, own, a)
 }
 
 // followChild goes on with the second child of plan.Refork; the first has ended or is about to.

@@ -14,11 +14,12 @@ import (
 
 // Gates of the protocol between the child and the caller; the child names its own step with each.
 const (
-	gateStep    = rawchild.GateBase + iota // the caller does the step, then answers
-	gateConsole                            // Value is the descriptor of the terminal's master in the child
-	gateRefork                             // Value is the pid of the child that goes on; no answer
-	gateReady                              // all done but the execution
-	gatePoint                              // Value is a point; the answer says what to make for it: see points.go
+	gateStep     = rawchild.GateBase + iota // the caller does the step, then answers
+	gateConsole                             // Value is the descriptor of the terminal's master in the child
+	gateRefork                              // Value is the pid of the child that goes on; no answer
+	gateReady                               // all done but the execution
+	gatePoint                               // Value is a point; the answer says what to make for it: see points.go
+	gateListener                            // Value is the descriptor of the seccomp listener in the child
 )
 
 // lowering turns a plan into a program.
@@ -164,6 +165,8 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.seccomp(a)
 	case plan.Limits:
 		l.limits(a)
+	case plan.Listener:
+		l.listener()
 	case plan.Credentials:
 		l.credentials(a)
 	case plan.DropCaps:
@@ -309,5 +312,13 @@ func (l *lowering) seccomp(a plan.Seccomp) {
 	binary.NativeEndian.PutUint16(l.p.Data[prog.Word:], uint16(len(a.Filter.Insns)))
 	insns := l.bytes(a.Filter.Bytes())
 	l.p.Relocs = append(l.p.Relocs, rawchild.Reloc{At: int(prog.Word) + 8, Target: int(insns.Word)})
-	l.call(unix.SYS_SECCOMP, imm(unix.SECCOMP_SET_MODE_FILTER), imm(a.Filter.Flags), prog)
+	l.call(unix.SYS_SECCOMP, imm(unix.SECCOMP_SET_MODE_FILTER), imm(a.Filter.Flags), prog).to(regListener)
+}
+
+// listener lets the caller take the listener. The kernel made it close-on-exec: if the filter forbids even close(2), the
+// program does not have it.
+func (l *lowering) listener() {
+	l.store32(at(l.gateMsg, 8), regListener.arg())
+	l.gate(gateListener)
+	l.call(unix.SYS_CLOSE, regListener.arg()).tolerate()
 }

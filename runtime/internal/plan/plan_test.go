@@ -256,7 +256,6 @@ func TestRefused(t *testing.T) {
 		"linux.maskedPaths[0]":          func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"x"} },
 		"linux.readonlyPaths[0]":        func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"x"} },
 		"linux.mountLabel":              func(s *specs.Spec) { s.Linux.MountLabel = "x" },
-		"linux.seccomp.listenerPath":    func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/x"} },
 		"hooks.createContainer[0].path": func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "x"}}} },
 		"hooks.startContainer[0].timeout": func(s *specs.Spec) {
 			s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/x", Timeout: new(int)}}}

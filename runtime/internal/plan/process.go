@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/gosuda/gosudacon/runtime/internal/seccomp"
 )
 
 // process plans everything between the container's file systems and execve.
@@ -131,7 +133,7 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 		}
 		c.add("process.selinuxLabel", Label{File: "exec", Value: p.SelinuxLabel})
 	}
-	var filter Action
+	var filter *seccomp.Filter
 	if s := c.spec.Linux.Seccomp; s != nil {
 		f, err := c.facts.CompileSeccomp(s)
 		if err != nil {
@@ -141,8 +143,8 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 			for _, w := range f.Warnings {
 				c.warn(w)
 			}
-			filter = Seccomp{Filter: f}
 		}
+		filter = f
 	}
 	limits, err := rlimits(p)
 	if err != nil {
@@ -167,16 +169,26 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	}
 	candidates := candidates(p.Args[0], env)
 	c.add("process.args", FindExecutable{Name: p.Args[0], Candidates: candidates})
+	load := func() {
+		c.add("linux.seccomp", Seccomp{Filter: filter})
+		if filter.Notify {
+			s := c.spec.Linux.Seccomp
+			c.add("linux.seccomp.listenerPath", Listener{Path: s.ListenerPath, Metadata: s.ListenerMetadata})
+		}
+		if cred.Keep != 0 {
+			c.add("process.capabilities", DropCaps{Caps: cred.Caps})
+		}
+	}
+	notify := filter != nil && filter.Notify
+	if notify {
+		load() // while the caller is there, who hands the listener to the agent; what follows must pass that
+	}
 	c.add("", ready)
 	if ready.Stop {
 		c.runHooks("startContainer")
 	}
-	// As late as can be: what comes after it must pass it.
-	if filter != nil {
-		c.add("linux.seccomp", filter)
-	}
-	if cred.Keep != 0 {
-		c.add("process.capabilities", DropCaps{Caps: cred.Caps})
+	if filter != nil && !notify {
+		load() // as late as can be: what comes after it must pass it
 	}
 	c.add("process.args", Exec{Args: p.Args, Env: env, Candidates: candidates, NeedHome: needHome})
 	return nil

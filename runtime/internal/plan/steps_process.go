@@ -22,6 +22,17 @@ func (s Seccomp) String() string {
 	return fmt.Sprintf("load a seccomp filter of %d instructions", len(s.Filter.Insns))
 }
 
+// Listener hands the listener of a filter with SCMP_ACT_NOTIFY to an agent; the process itself does not keep it.
+type Listener struct {
+	atGate
+	Path     string // of the agent's unix socket, on the host
+	Metadata string
+}
+
+func (l Listener) String() string {
+	return "hand the listener of the seccomp filter to the agent at " + l.Path
+}
+
 // Caps are the five capability sets as bit masks.
 type Caps struct{ Bounding, Effective, Permitted, Inheritable, Ambient uint64 }
 

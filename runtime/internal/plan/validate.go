@@ -30,7 +30,6 @@ func (c *compiler) validate() error {
 	}{
 		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
-		{l.Seccomp != nil && l.Seccomp.ListenerPath != "", "linux.seccomp.listenerPath"},
 	} {
 		if unsupported.set {
 			return &Error{unsupported.name, "is not supported yet"}
