@@ -109,19 +109,25 @@ func (c *Container) TakeConsole() *os.File {
 func (c *Container) begin() {
 	c.mail, c.stop = newMailbox(), make(chan struct{})
 	c.publish(func() { c.state = lifecycle.Created })
-	seen := func(kills uint64) {
+	c.engine.emit(Event{Kind: Created, Container: c.id, Pid: c.init.pid})
+	go func() {
+		c.watchOOM() // while the caller is on its way to Start, which waits for it in the mailbox
+		c.mail.drive(c.stop)
+	}()
+	go c.await(c.init)
+}
+
+// watchOOM has the driver told of kills by the OOM killer.
+func (c *Container) watchOOM() {
+	stop, err := c.cgroup.WatchOOM(func(kills uint64) {
 		c.oomKills.Add(kills)
 		c.mail.exit(c.tellOOM)
-	}
-	if stop, err := c.cgroup.WatchOOM(seen); err != nil {
+	})
+	if err != nil {
 		c.engine.opts.Log.Warn("watch for OOM kills", "container", c.id, "error", err)
-		c.stopOOM = func(bool) {}
-	} else {
-		c.stopOOM = stop
+		stop = func(bool) {}
 	}
-	c.engine.emit(Event{Kind: Created, Container: c.id, Pid: c.init.pid})
-	go c.mail.drive(c.stop)
-	go c.await(c.init)
+	c.stopOOM = stop
 }
 
 func (c *Container) publish(f func()) {

@@ -63,7 +63,7 @@ func (c *Cgroup) create() (err error) {
 func (c *Cgroup) limit(made []string) error {
 	for _, d := range c.dirs {
 		if d.has("cpuset") {
-			if err := inheritCpuset(d.mount, d.path); err != nil {
+			if err := inheritCpuset(d.mount, d.path, slices.Contains(made, d.path)); err != nil {
 				return err
 			}
 		}
@@ -76,7 +76,7 @@ func (c *Cgroup) limit(made []string) error {
 	}
 	var err error
 	if path := c.dir("devices"); path != "" {
-		err = c.devices.setV1(path, slices.Contains(made, path))
+		err = c.devices.createV1(path, slices.Contains(made, path))
 	} else {
 		err = c.devices.setV2(c.unified)
 	}
@@ -107,10 +107,11 @@ func readOnly(err error) bool {
 
 // refuseUsed fails when a directory that was there before is in use.
 func (c *Cgroup) refuseUsed(made []string) error {
-	for _, path := range c.all() {
-		if slices.Contains(made, path) {
-			continue
-		}
+	old := slices.DeleteFunc(c.all(), func(path string) bool { return slices.Contains(made, path) })
+	if len(old) == 0 {
+		return nil
+	}
+	for _, path := range old {
 		pids, err := pidsBelow(path)
 		if err != nil {
 			return err
@@ -129,11 +130,17 @@ func (c *Cgroup) refuseUsed(made []string) error {
 	return nil
 }
 
-// inheritCpuset gives a new cgroup the CPUs and memory nodes of its parent: v1 has it start with none, and then nothing
-// can enter.
-func inheritCpuset(mount, path string) error {
+// inheritCpuset gives a cgroup, which may be fresh, the CPUs and memory nodes of its parent: v1 has it start with none, and
+// then nothing can enter.
+func inheritCpuset(mount, path string, fresh bool) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-		if _, err := inherited(mount, path, file); err != nil {
+		var err error
+		if fresh {
+			_, err = inherit(mount, path, file)
+		} else {
+			_, err = inherited(mount, path, file)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -142,12 +149,18 @@ func inheritCpuset(mount, path string) error {
 
 // inherited returns the content of a file, after having filled it from above where it is empty.
 func inherited(mount, path, file string) (string, error) {
-	v, err := readFile(filepath.Join(path, file))
+	v, err := readFile(path + "/" + file)
 	if err != nil || v != "" || path == mount {
 		return v, err
 	}
-	if v, err = inherited(mount, filepath.Dir(path), file); err != nil || v == "" {
+	return inherit(mount, path, file)
+}
+
+// inherit fills a file, which is empty, from above and returns its content.
+func inherit(mount, path, file string) (string, error) {
+	v, err := inherited(mount, filepath.Dir(path), file)
+	if err != nil || v == "" {
 		return v, err
 	}
-	return v, writeFile(filepath.Join(path, file), v)
+	return v, writeFile(path+"/"+file, v)
 }

@@ -10,26 +10,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setV1 puts the policy in force in an empty cgroup of the devices controller. A fresh one is what its parent is.
-func (p *devicePolicy) setV1(dir string, fresh bool) error {
-	list, err := readFile(dir + "/devices.list")
+// createV1 puts the policy in force in a cgroup of the devices controller that has no processes. A fresh one is what its
+// parent is.
+func (p *devicePolicy) createV1(dir string, fresh bool) error {
+	if fresh && !p.allow {
+		return p.setV1(dir)
+	}
+	old, err := policyV1(dir)
+	switch {
+	case err != nil:
+		return err
+	case fresh && old == nil: // it allows what its parent does, and cannot be made to allow more
+		return writeExceptions(dir, false, p.exceptions)
+	case old != nil && old.allow == p.allow:
+		return p.changeV1(dir, old)
+	}
+	return p.setV1(dir)
+}
+
+// setV1 puts the policy in force whatever was before, step by step: processes of the cgroup must not look meanwhile.
+func (p *devicePolicy) setV1(dir string) error {
+	file := dir + "/devices.deny"
+	if p.allow {
+		file = dir + "/devices.allow"
+	}
+	err := writeFile(file, "a")
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("%w (there are device cgroups below it, which keeps it from changing between allowing and denying by "+
+			"default)", err)
+	}
 	if err != nil {
 		return err
-	}
-	allows := strings.HasPrefix(list, "a ") // then its exceptions are not shown
-	if allows != p.allow || (list != "" && !(allows && fresh)) {
-		file := dir + "/devices.deny"
-		if p.allow {
-			file = dir + "/devices.allow"
-		}
-		err := writeFile(file, "a")
-		if errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("%w (the container has device cgroups of its own, which keeps it from changing between "+
-				"allowing and denying by default)", err)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return writeExceptions(dir, !p.allow, p.exceptions)
 }

@@ -22,7 +22,7 @@ func (c *Cgroup) Kill(ctx context.Context) error {
 }
 
 func (c *Cgroup) kill(ctx context.Context) error {
-	if c.unified != "" {
+	if c.unified != "" && !c.empty() {
 		switch err := c.killUnified(ctx); {
 		case errors.Is(err, unix.EOPNOTSUPP): // the container made it threaded
 			if err := c.killByOne(ctx, c.reference()); err != nil {
@@ -37,6 +37,12 @@ func (c *Cgroup) kill(ctx context.Context) error {
 	}
 	// Without a cgroup2 tree these are all processes; with one, those that were moved by hand.
 	return c.killByOne(ctx, c.referenceV1())
+}
+
+// empty reports whether the cgroup2 directory has no processes, as most do that are killed only to make sure.
+func (c *Cgroup) empty() bool {
+	events, err := readFile(c.unified + "/cgroup.events")
+	return gone(err) || err == nil && lookup(events, "populated") == 0
 }
 
 // killUnified has the kernel kill all at once (Linux 5.14).

@@ -61,7 +61,7 @@ func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(killed bool), err er
 	if err != nil {
 		return nil, fmt.Errorf("watch for OOM kills: %w", err)
 	}
-	w.check() // what was between the first look and now
+	// Kills between the first look and now are told with the next, or by stop.
 	var once sync.Once
 	return func(killed bool) {
 		once.Do(func() {
@@ -83,12 +83,6 @@ type oomWatch struct {
 	low     time.Time // when the cgroup was last out of memory (v1)
 	stopped bool
 	retry   *time.Timer
-}
-
-func (w *oomWatch) check() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.checkLocked()
 }
 
 // changed follows a change of memory.events. The kernel signals the first change and then none for 10 ms, and what comes

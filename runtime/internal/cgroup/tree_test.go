@@ -123,7 +123,7 @@ func TestJoinBelow(t *testing.T) {
 			}
 		}
 		if d := c.dir("cpuset"); d != "" {
-			if err := inheritCpuset(d, d+"/sub"); err != nil {
+			if err := inheritCpuset(d, d+"/sub", true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -129,5 +129,5 @@ func (c *Cgroup) setDevices(p *devicePolicy) error {
 	if old != nil && old.allow == p.allow {
 		return p.changeV1(dir, old)
 	}
-	return p.setV1(dir, false) // while all processes are frozen: see mustHold
+	return p.setV1(dir) // while all processes are frozen: see mustHold
 }
