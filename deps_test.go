@@ -34,6 +34,7 @@ var layers = []struct {
 	{"shim and cli", func(pkg string) bool { return below("shim")(pkg) || below("cli")(pkg) }},
 	{"runtime/engine", below("runtime/engine")},
 	{"runtime/internal", below("runtime/internal")},
+	{"internal", below("internal")},
 }
 
 func below(dir string) func(string) bool {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"github.com/gosuda/gosudacon/internal/trusted"
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
+
+// fileLimit bounds what is read of a file of a bundle, in bytes.
+const fileLimit = 16 << 20
 
 // groupAnnotations name the annotations whose value makes containers share a shim; the first one present wins.
 var groupAnnotations = []string{"io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"}
@@ -17,7 +20,7 @@ var groupAnnotations = []string{"io.containerd.runc.v2.group", "io.kubernetes.cr
 // readGroup returns what stands for the container in the name of its shim's socket: the group of its annotations, or id.
 // A bundle without config.json is that of a sandbox, which is its own group.
 func readGroup(bundle, id string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	text, err := trusted.ReadRegular(filepath.Join(bundle, "config.json"), fileLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return id, nil
 	}

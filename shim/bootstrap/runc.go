@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/internal/trusted"
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/config"
 )
@@ -43,7 +44,7 @@ type runcState struct {
 // readRuncState returns nil when runc has no such container.
 func readRuncState(root, id string) (*runcState, error) {
 	dir := filepath.Join(root, id)
-	text, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	text, err := trusted.ReadOwn(filepath.Join(dir, "state.json"), fileLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -206,7 +207,7 @@ func removeCgroup(dir string) error {
 
 // recordedExit returns the exit that a shim recorded in the bundle: exit.json, or else the pid of init.pid, killed now.
 func recordedExit(bundle string) (engine.Exit, error) {
-	text, err := os.ReadFile(filepath.Join(bundle, "exit.json"))
+	text, err := trusted.ReadRegular(filepath.Join(bundle, "exit.json"), fileLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return killedNow(recordedPid(bundle)), nil
 	}
@@ -229,7 +230,7 @@ func recordedExit(bundle string) (engine.Exit, error) {
 
 // recordedPid returns the pid in the bundle's init.pid, 0 without one.
 func recordedPid(bundle string) int {
-	text, err := os.ReadFile(filepath.Join(bundle, "init.pid"))
+	text, err := trusted.ReadRegular(filepath.Join(bundle, "init.pid"), fileLimit)
 	if err != nil {
 		return 0
 	}

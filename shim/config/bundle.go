@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/gosuda/gosudacon/internal/trusted"
 )
+
+// fileLimit bounds what is read of a file of options, in bytes.
+const fileLimit = 1 << 20
 
 // The files that a shim leaves in the bundle for `delete`, under the names that containerd-shim-runc-v2 uses.
 const (
@@ -22,10 +26,10 @@ func WriteBundle(bundle string, o Options) error {
 	if err != nil {
 		return fmt.Errorf("encode runtime options: %w", err) // our bug: strings, numbers and booleans encode
 	}
-	if err := writeFile(filepath.Join(bundle, optionsFile), text); err != nil {
+	if err := trusted.Replace(filepath.Join(bundle, optionsFile), text); err != nil {
 		return fmt.Errorf("record runtime options: %w", err)
 	}
-	if err := writeFile(filepath.Join(bundle, runtimeFile), []byte(o.BinaryName)); err != nil {
+	if err := trusted.Replace(filepath.Join(bundle, runtimeFile), []byte(o.BinaryName)); err != nil {
 		return fmt.Errorf("record runtime name: %w", err)
 	}
 	return nil
@@ -33,7 +37,7 @@ func WriteBundle(bundle string, o Options) error {
 
 // ReadBundle returns what WriteBundle, or containerd-shim-runc-v2, recorded in the bundle; the defaults when nothing was.
 func ReadBundle(bundle string) (Options, error) {
-	text, err := os.ReadFile(filepath.Join(bundle, optionsFile))
+	text, err := trusted.ReadRegular(filepath.Join(bundle, optionsFile), fileLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Options{}, nil
 	}
@@ -50,7 +54,7 @@ func ReadBundle(bundle string) (Options, error) {
 // WriteAddress records the address of the shim that serves the container ("unix://" and a path) in the bundle. containerd
 // before 2.0 reconnects by this file after a restart; `delete` finds the socket of a dead shim by it.
 func WriteAddress(bundle, address string) error {
-	if err := writeFile(filepath.Join(bundle, addressFile), []byte(address)); err != nil {
+	if err := trusted.Replace(filepath.Join(bundle, addressFile), []byte(address)); err != nil {
 		return fmt.Errorf("record shim address: %w", err)
 	}
 	return nil
@@ -58,22 +62,9 @@ func WriteAddress(bundle, address string) error {
 
 // ReadAddress returns what WriteAddress recorded; "" when nothing was.
 func ReadAddress(bundle string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(bundle, addressFile))
+	text, err := trusted.ReadRegular(filepath.Join(bundle, addressFile), fileLimit)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read recorded shim address: %w", err)
 	}
 	return string(text), nil
-}
-
-// writeFile writes a file, mode 0600, so that a reader sees all of it or none.
-func writeFile(path string, data []byte) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	return nil
 }

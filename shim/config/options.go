@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/gosuda/gosudacon/internal/trusted"
 	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
@@ -154,7 +154,7 @@ func decodeRuntimeOptions(message []byte) (Options, error) {
 	if !filepath.IsAbs(path) {
 		return Options{}, fmt.Errorf("runtime option ConfigPath: %q is not absolute", path)
 	}
-	body, err := os.ReadFile(path)
+	body, err := trusted.ReadRegular(path, fileLimit)
 	if err != nil {
 		return Options{}, fmt.Errorf("read runtime options: %w", err)
 	}

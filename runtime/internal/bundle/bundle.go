@@ -13,8 +13,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/internal/trusted"
 	"github.com/gosuda/gosudacon/runtime/internal/lazyjson"
-	"github.com/gosuda/gosudacon/runtime/internal/trusted"
 )
 
 // ErrConfig is a config.json that is missing or no JSON of a spec.
@@ -117,10 +117,15 @@ func Home(rootFD int, uid uint32) string {
 	if err != nil {
 		return "/"
 	}
+	return home(string(data), uid)
+}
+
+// home finds a user's home directory in a passwd file. One with a NUL byte is none.
+func home(passwd string, uid uint32) string {
 	want := strconv.FormatUint(uint64(uid), 10)
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(passwd) {
 		field := strings.Split(strings.TrimRight(line, "\n"), ":")
-		if len(field) >= 6 && field[2] == want && field[5] != "" {
+		if len(field) >= 6 && field[2] == want && field[5] != "" && strings.IndexByte(field[5], 0) < 0 {
 			return field[5]
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/internal/trusted"
 	"github.com/gosuda/gosudacon/runtime/internal/lazyjson"
-	"github.com/gosuda/gosudacon/runtime/internal/trusted"
 )
 
 // Names in a container's directory.
@@ -118,30 +118,10 @@ func Find(root, id string) (Dir, error) {
 
 // Write replaces the record in one step.
 func (d Dir) Write(r *Record) error {
-	tmp := filepath.Join(string(d), "."+recordName)
-	if err := create(tmp, lazyjson.Marshal(r)); err != nil {
-		return fmt.Errorf("write record: %w", err)
-	}
-	if err := os.Rename(tmp, filepath.Join(string(d), recordName)); err != nil {
+	if err := trusted.Replace(filepath.Join(string(d), recordName), lazyjson.Marshal(r)); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
 	return nil
-}
-
-// create makes a file that was not there: what else is there, a link to another file perhaps, goes.
-func create(name string, data []byte) error {
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	f, err := os.OpenFile(name, flags, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		if err = os.Remove(name); err == nil {
-			f, err = os.OpenFile(name, flags, 0o600)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
 }
 
 // recordLimit bounds what is read of a record, in bytes. The annotations of its config.json are the most of it.
@@ -158,12 +138,21 @@ func (d Dir) Read() (*Record, error) {
 	case err != nil:
 		return nil, err
 	}
-	var r Record
-	if err := lazyjson.Unmarshal(data, &r); err != nil {
+	r, err := parse(data, filepath.Base(string(d)))
+	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", name, err)
 	}
-	if err := r.check(filepath.Base(string(d))); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrUntrusted, name, err)
+	return r, nil
+}
+
+// parse decodes the record of a container.
+func parse(data []byte, id string) (*Record, error) {
+	var r Record
+	if err := lazyjson.Unmarshal(data, &r); err != nil {
+		return nil, err
+	}
+	if err := r.check(id); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	return &r, nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/gosuda/gosudacon/runtime/internal/trusted"
+	"github.com/gosuda/gosudacon/internal/trusted"
 )
 
 func TestRead(t *testing.T) {
@@ -65,5 +65,36 @@ func TestRead(t *testing.T) {
 		if b, err = trusted.ReadOwn(at(tc.name), 100); !errors.Is(err, tc.own) || err == nil && string(b) != tc.text {
 			t.Errorf("%s, own: %q, %v; want %q, %v", tc.name, b, err, tc.text, tc.own)
 		}
+	}
+}
+
+func TestReplace(t *testing.T) {
+	dir := t.TempDir()
+	target, name := filepath.Join(dir, "target"), filepath.Join(dir, "file")
+	if err := os.WriteFile(target, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range []string{"", name, filepath.Join(dir, ".file")} {
+		if link != "" {
+			os.Remove(link)
+			if err := os.Symlink(target, link); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := trusted.Replace(name, []byte("new"+link)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := trusted.ReadOwn(name, 1000); string(b) != "new"+link {
+			t.Errorf("%q: %q, %v", link, b, err)
+		}
+	}
+	if b, _ := os.ReadFile(target); string(b) != "precious" {
+		t.Errorf("the link's target has %q", b)
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 2 {
+		t.Errorf("left: %v", list)
+	}
+	if err := trusted.Replace(filepath.Join(dir, "missing/file"), nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
 	}
 }

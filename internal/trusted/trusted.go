@@ -1,7 +1,8 @@
-// Package trusted reads files that somebody else may have put where ours should be.
+// Package trusted reads and replaces files in places where somebody else may have put another.
 //
-// A FIFO there would keep the reader waiting for ever, a device could do anything, an endless file would fill the memory, and
-// a record that another user wrote would have us kill that user's choice of processes.
+// A FIFO there would keep the reader waiting for ever, a device could do anything, an endless file would fill the memory, a
+// record that another user wrote would have us kill that user's choice of processes, and what is written through a link ends up
+// in the file that it names.
 package trusted
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,4 +96,28 @@ func (d descriptor) Read(b []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// Replace gives a file new content, mode 0600, in one step: a reader sees all of it or what was there before. What else has the
+// name, or that of the file's first form, a link perhaps, goes.
+func Replace(name string, data []byte) error {
+	tmp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name))
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	f, err := os.OpenFile(tmp, flags, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		if err = os.Remove(tmp); err == nil {
+			f, err = os.OpenFile(tmp, flags, 0o600)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(tmp, name)
+	}
+	if err != nil {
+		os.Remove(tmp)
+	}
+	return err
 }
