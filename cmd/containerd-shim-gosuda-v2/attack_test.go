@@ -373,3 +373,32 @@ func (s *shimFace) abandon() {
 		end(s.t, one.pid, unix.SIGKILL)
 	}
 }
+
+// TestAttackBundleFiles: the files that the verbs read in the bundle are FIFOs that nobody writes to. Neither verb waits.
+func TestAttackBundleFiles(t *testing.T) {
+	for _, name := range []string{"options.json", "address", "exit.json", "init.pid", "config.json"} {
+		b := newBundle(t, "")
+		file := filepath.Join(b.dir, name)
+		os.Remove(file)
+		if err := unix.Mkfifo(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := b.command("delete", nil)
+		stop := time.AfterFunc(3*time.Second, func() { cmd.Process.Kill() }) // before it would answer for being stuck
+		out, err := cmd.Output()
+		stop.Stop()
+		var r task.DeleteResponse
+		if err != nil || proto.Unmarshal(out, &r) != nil || r.ExitStatus != 137 {
+			t.Errorf("%s: delete: %v, %v", name, &r, err)
+		}
+	}
+	b := newBundle(t, "")
+	config := filepath.Join(b.dir, "config.json")
+	os.Remove(config)
+	if err := unix.Mkfifo(config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := b.command("start", b.params())
+	defer time.AfterFunc(3*time.Second, func() { cmd.Process.Kill() }).Stop()
+	b.fails(cmd, "config.json: is not a regular file")
+}

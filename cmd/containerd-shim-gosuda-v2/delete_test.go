@@ -226,16 +226,38 @@ func TestDeleteSaysWhatItCouldNotDo(t *testing.T) {
 	}
 }
 
-// TestDeleteThatIsStuckAnswers: containerd kills delete after 5 s, and keeps the bundle.
-func TestDeleteThatIsStuckAnswers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 4.5 s")
-	}
-	b := newBundle(t, "")
-	options := filepath.Join(b.dir, "options.json")
-	if err := errors.Join(os.Remove(options), unix.Mkfifo(options, 0o600)); err != nil { // nobody will ever write to it
+// deadMount mounts a file system that never answers, as one over the network does whose server is gone.
+func deadMount(t *testing.T, dir string) {
+	t.Helper()
+	node := filepath.Join(t.TempDir(), "fuse")
+	if err := unix.Mknod(node, unix.S_IFCHR|0o600, int(unix.Mkdev(10, 229))); err != nil {
 		t.Fatal(err)
 	}
+	fd, err := unix.Open(node, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
+		t.Skipf("the kernel has no FUSE: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) }) // ends whoever waits
+	if err := unix.Mount("dead", dir, "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestDeleteThatIsStuckAnswers: containerd kills delete after 5 s, and keeps the bundle.
+func TestDeleteThatIsStuckAnswers(t *testing.T) {
+	b := newBundle(t, "")
+	if err := os.Mkdir(b.stateRoot, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	deadMount(t, b.stateRoot)
 	cmd := b.command("delete", nil)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
