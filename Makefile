@@ -59,7 +59,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd bench check
+.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -118,6 +118,13 @@ test-systemd: cgroup2-programs ## the tests of cgroups with systemd as the first
 	@e2e/peers/packages.sh systemd dbus
 	@e2e/uml/run.sh -s e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
 	@e2e/uml/run.sh -s -1 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
+
+FUZZTIME ?= 30s
+fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the package's testdata
+	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z]*' -H runtime shim cli internal | while IFS=: read -r file name; do \
+		printf '==> %s %s\n' "$$(dirname $$file)" "$${name#func }"; \
+		CGO_ENABLED=0 $(GO) test -tags no_grpc -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+	done
 
 bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
 	@$(E2E) run ./bench $(ARGS)

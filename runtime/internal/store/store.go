@@ -271,12 +271,19 @@ func readStat(pid int) (state byte, start uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	if state, start, err = parseStat(data); err != nil {
+		err = fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	}
+	return state, start, err
+}
+
+func parseStat(data []byte) (state byte, start uint64, err error) {
 	// The second field, the name in parentheses, may contain anything.
 	i := strings.LastIndexByte(string(data), ')')
 	field := strings.Fields(string(data[i+1:]))
 	const startTime = 22 - 3 // field 22; the first after the name is 3
 	if i < 0 || len(field) <= startTime {
-		return 0, 0, fmt.Errorf("/proc/%d/stat: %q", pid, data)
+		return 0, 0, fmt.Errorf("%q is no state of a process", data)
 	}
 	start, err = strconv.ParseUint(field[startTime], 10, 64)
 	return field[0][0], start, err

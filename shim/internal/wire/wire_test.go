@@ -92,3 +92,31 @@ func hasTypeURL(message []byte) bool {
 	}
 	return false
 }
+
+// FuzzDecode: a message of containerd's is what protobuf-go reads in it, or malformed.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte("\x0a\x02id\x12\x02ns\x1a\x01a\x1a\x01b\x22\x03\x0a\x01u"))
+	f.Add([]byte("\x08\x05\x12\x00"))
+	f.Fuzz(func(t *testing.T, message []byte) {
+		var text string
+		var number uint32
+		var yes bool
+		var list []string
+		var any Any
+		if Decode(message, &text, &number, &yes, &list, &any) != nil {
+			return
+		}
+		if len(text) > len(message) || len(list) > len(message) || len(any.Value) > len(message) {
+			t.Fatalf("more than there is: %q %q %q", text, list, any.Value)
+		}
+		var text2 string
+		var number2 uint32
+		var yes2 bool
+		var list2 []string
+		var any2 Any
+		if err := Decode(Encode(text, number, yes, list, &any), &text2, &number2, &yes2, &list2, &any2); err != nil || text != text2 || number != number2 ||
+			yes != yes2 || len(list) != len(list2) || any.TypeURL != any2.TypeURL || string(any.Value) != string(any2.Value) {
+			t.Fatalf("%v: %q %d %t %q %+v, then %q %d %t %q %+v", err, text, number, yes, list, any, text2, number2, yes2, list2, any2)
+		}
+	})
+}

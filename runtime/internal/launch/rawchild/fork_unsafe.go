@@ -52,7 +52,7 @@ type cloneArgs struct {
 // p.Data must stay untouched until the child has executed or ended only if it is a shared mapping; otherwise the child has a
 // copy.
 func Start(p *Program, c Clone) (pid, pidfd int, err error) {
-	if err := p.validate(); err != nil {
+	if err := p.Validate(); err != nil {
 		return 0, -1, err
 	}
 	m := &machine{ops: p.Ops, pidfd: -1}
@@ -132,7 +132,7 @@ func fork(m *machine, args *cloneArgs) (int, syscall.Errno) {
 // interpret is the child's whole life until execve: it never returns.
 //
 // Nothing here may allocate, take a lock, grow the stack or call a function that might: see fork in package syscall. The
-// bounds checks cannot fire, validate has seen to it.
+// bounds checks cannot fire, Validate has seen to it.
 //
 //go:noinline
 //go:nosplit

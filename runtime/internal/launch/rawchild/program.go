@@ -92,8 +92,8 @@ const (
 	GateBase ReportKind = 16
 )
 
-// validate refuses what the child could not check for itself.
-func (p *Program) validate() error {
+// Validate refuses what the child could not check for itself. Start calls it.
+func (p *Program) Validate() error {
 	for i := range p.Ops {
 		op := &p.Ops[i]
 		if op.Dst >= Registers {
