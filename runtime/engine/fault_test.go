@@ -34,6 +34,9 @@ func TestEveryStepFails(t *testing.T) {
 			s.Linux.Seccomp = notified(a)
 			s.Process.NoNewPrivileges = false
 		},
+		"network device": func(s *specs.Spec) {
+			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{veth(t, 9): {}}
+		},
 		"clocks": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1}}

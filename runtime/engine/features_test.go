@@ -54,7 +54,10 @@ func TestFeaturesTellTheTruth(t *testing.T) {
 		advertised bool
 		set        func(*specs.Linux)
 	}{
-		"linux.netDevices": {*f.Linux.NetDevices.Enabled, func(l *specs.Linux) { l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
+		"linux.netDevices": {*f.Linux.NetDevices.Enabled, func(l *specs.Linux) {
+			l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+			l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
+		}},
 		"linux.intelRdt":   {*f.Linux.IntelRdt.Enabled, func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }},
 	} {
 		spec := minimalSpec()

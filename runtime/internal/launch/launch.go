@@ -133,7 +133,11 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { pipes.reports.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	defer f.devices.close()
 	if err := f.follow(ctx); err != nil {
+		if undo := f.devices.undo(); undo != nil {
+			err = fmt.Errorf("%w (and while undoing it: %v)", err, undo)
+		}
 		f.abort()
 		return nil, err
 	}
@@ -153,6 +157,7 @@ type flight struct {
 	asked    int // how often the child asked for one
 	child    *Child
 	released bool // past its last gate
+	devices  devices
 }
 
 func (f *flight) fork(prog *rawchild.Program) error {
@@ -267,6 +272,10 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 	switch rep.Kind {
 	case gateConsole:
 		if err := f.takeConsole(int(rep.Value)); err != nil {
+			return false, err
+		}
+	case gateDevice:
+		if err := f.devices.move(f.child, int(rep.Value), f.plan.Steps[rep.Step].Do.(plan.MoveNetDevice)); err != nil {
 			return false, err
 		}
 	case gateListener:

@@ -19,6 +19,7 @@ const (
 	gateRefork                              // Value is the pid of the child that goes on; no answer
 	gateReady                               // all done but the execution
 	gatePoint                               // Value is a point; the answer says what to make for it: see points.go
+	gateDevice                              // Value is a netlink socket in the child's network namespace
 	gateListener                            // Value is the descriptor of the seccomp listener in the child
 )
 
@@ -115,6 +116,8 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.call(unix.SYS_SETRESGID, imm(0), imm(0), imm(0))
 		l.call(unix.SYS_SETRESUID, imm(0), imm(0), imm(0))
 		l.undumpable(true)
+	case plan.MoveNetDevice:
+		l.moveDevice()
 	case plan.LoopbackUp:
 		l.loopback()
 	case plan.Hostname:
@@ -277,6 +280,14 @@ func (l *lowering) loopback() {
 	binary.NativeEndian.PutUint16(ifreq[16:], unix.IFF_UP)
 	l.call(unix.SYS_SOCKET, imm(unix.AF_INET), imm(unix.SOCK_DGRAM|unix.SOCK_CLOEXEC), imm(0)).to(t0)
 	l.call(unix.SYS_IOCTL, t0.arg(), imm(unix.SIOCSIFFLAGS), l.bytes(ifreq))
+	l.call(unix.SYS_CLOSE, t0.arg())
+}
+
+// moveDevice lends the caller a socket in the child's network namespace, which the caller's threads need not enter then.
+func (l *lowering) moveDevice() {
+	l.call(unix.SYS_SOCKET, imm(unix.AF_NETLINK), imm(unix.SOCK_RAW|unix.SOCK_CLOEXEC), imm(unix.NETLINK_ROUTE)).to(t0)
+	l.store32(at(l.gateMsg, 8), t0.arg())
+	l.gate(gateDevice)
 	l.call(unix.SYS_CLOSE, t0.arg())
 }
 

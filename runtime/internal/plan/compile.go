@@ -151,6 +151,9 @@ func (c *compiler) enter() error {
 	if c.newNS&NewNet != 0 {
 		c.add("linux.namespaces", LoopbackUp{})
 	}
+	if err := c.netDevices(); err != nil {
+		return err
+	}
 	if c.spec.Hostname != "" {
 		c.add("hostname", Hostname{Name: c.spec.Hostname})
 	}

@@ -28,7 +28,6 @@ func (c *compiler) validate() error {
 		set  bool
 		name string
 	}{
-		{len(l.NetDevices) > 0, "linux.netDevices"},
 		{l.IntelRdt != nil, "linux.intelRdt"},
 	} {
 		if unsupported.set {
