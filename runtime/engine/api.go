@@ -50,7 +50,7 @@ type CreateRequest struct {
 	Terminal bool
 	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.
 	Preserve      int
-	NoPivotRoot   bool // refused: see Create
+	NoPivotRoot   bool // move the root file system over the host's, where that is a ramdisk; less safe than pivot_root(2)
 	NoNewKeyring  bool // do not join a new session keyring
 	SystemdCgroup bool // linux.cgroupsPath is slice:prefix:name and systemd makes the cgroup; also chosen by that syntax alone
 	// Trace, when set, makes the launch record when each step of the plan ended; see Container.Trace.

@@ -277,7 +277,7 @@ func (c *Container) Start(ctx context.Context) error {
 
 // beforeStart runs the startContainer hooks; a failure ends the container.
 func (c *Container) beforeStart(ctx context.Context) error {
-	n := &insider{engine: c.engine, cgroup: c.cgroup, pid: c.init.pid, pidfd: c.init.child.FD}
+	n := &insider{target{engine: c.engine, cgroup: c.cgroup, initPid: c.init.pid, initFD: c.init.child.FD}}
 	if err := n.startHooks(ctx, c.spec, c.record, c.facts); err != nil {
 		c.init.child.Signal(unix.SIGKILL)
 		return errorf(Internal, err, "%v", err)

@@ -175,9 +175,6 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 			return nil, nil, err
 		}
 	}
-	if r.NoPivotRoot {
-		return nil, nil, errorf(InvalidArgument, nil, "option NoPivotRoot is not supported yet")
-	}
 	if c.spec.Linux == nil {
 		c.spec.Linux = &specs.Linux{}
 	}
@@ -196,7 +193,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 			return nil, nil, err
 		}
 	}
-	p, err = plan.Compile(c.spec, r.Bundle, c.facts, plan.Options{ID: r.ID, RootPath: c.root})
+	p, err = plan.Compile(c.spec, r.Bundle, c.facts, plan.Options{ID: r.ID, RootPath: c.root, NoPivot: r.NoPivotRoot})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -301,7 +298,7 @@ func (e *Engine) resources(io Stdio) *launch.Resources {
 	return &launch.Resources{
 		Stdin: fd(io.In), Stdout: fd(io.Out), Stderr: fd(io.Err),
 		DevNull: int(e.host.DevNull.Fd()), Proc: int(e.host.Proc.Fd()), OwnPidNS: int(e.host.PIDNS.Fd()),
-		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, HostRoot: -1,
+		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1,
 		Children: e.children,
 		NoFile:   unix.Rlimit{Cur: nofile.Soft, Max: nofile.Hard},
 	}

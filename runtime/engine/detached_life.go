@@ -64,7 +64,7 @@ func (d *Detached) startHooks(ctx context.Context, pidfd int) error {
 	}
 	facts := d.engine.facts(d.group())
 	facts.Keyring = d.record.Keyring
-	n := &insider{engine: d.engine, cgroup: d.group(), pid: d.record.Pid, pidfd: pidfd}
+	n := &insider{target{engine: d.engine, cgroup: d.group(), initPid: d.record.Pid, initFD: pidfd}}
 	return n.startHooks(ctx, spec, d.record, facts)
 }
 

@@ -118,8 +118,21 @@ func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *l
 	for _, w := range pl.Warnings {
 		t.engine.opts.Log.Warn(w, "container", t.id, "exec", name)
 	}
-	res.ContainerPidfd = t.initFD
 	res.SendListener = sendListener(func(int) specs.State { return ociState(t.record, specs.StateRunning, t.initPid) })
+	return t.launch(ctx, pl, res)
+}
+
+// launch runs a plan in the container's namespaces and cgroup, as far as past execve.
+func (t *target) launch(ctx context.Context, pl *plan.Plan, res *launch.Resources) (*launch.Child, error) {
+	res.ContainerPidfd = t.initFD
+	if needsInitRoot(pl) {
+		dir, err := unix.Open(procRoot(t.initPid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: procRoot(t.initPid), Err: err}
+		}
+		defer unix.Close(dir)
+		res.InitRoot = dir
+	}
 	if t.below != nil {
 		join, err := t.cgroup.JoinBelow(t.below)
 		if err != nil {
@@ -140,6 +153,12 @@ func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *l
 		ch, err = startIn(ctx, pl, res, join)
 	}
 	return ch, err
+}
+
+func needsInitRoot(pl *plan.Plan) bool {
+	join, _ := plan.Find[plan.JoinContainer](pl)
+	_, hook := plan.Find[plan.RuntimeRoot](pl)
+	return join.Root || hook
 }
 
 // startIn launches into a cgroup; it closes join.

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
 	"github.com/gosuda/gosudacon/runtime/internal/child"
 	"github.com/gosuda/gosudacon/runtime/internal/hooks"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
@@ -46,13 +45,15 @@ func (c *Container) createHooks(ctx context.Context, init *child.Process, point 
 		if point != "createContainer" {
 			return hooks.Run(ctx, point, p.List, ociState(c.record, specs.StateCreating, init.Pid), hooks.Here(c.bundle, c.engine.StartChild))
 		}
-		n := &insider{engine: c.engine, cgroup: c.cgroup, pid: init.Pid, pidfd: init.FD}
+		n := &insider{target{engine: c.engine, cgroup: c.cgroup, initPid: init.Pid, initFD: init.FD}}
 		pid, err := n.pidInside()
 		if err != nil {
 			return err
 		}
 		return hooks.Run(ctx, point, p.List, ociState(c.record, specs.StateCreating, pid), func(h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
-			return n.beforePivot(ctx, c.spec, c.root, h, stdin, output)
+			in := *h
+			in.Env = hooks.Env(h)
+			return n.start(ctx, plan.CompileCreateContainerHook(c.spec, c.root, &in), n.engine.resources(Stdio{In: stdin, Out: output, Err: output}))
 		})
 	}
 	return fmt.Errorf("no hooks.%s (this is a bug)", point)
@@ -73,10 +74,10 @@ func (n *insider) startHooks(ctx context.Context, spec *specs.Spec, r *store.Rec
 			if err != nil {
 				return hooks.Process{}, err
 			}
-			p.SetHome(func() string { return homeIn(procRoot(n.pid), spec.Process.User.UID) })
+			p.SetHome(func() string { return homeIn(procRoot(n.initPid), spec.Process.User.UID) })
 			res := n.engine.resources(Stdio{In: stdin, Out: output, Err: output})
-			res.SendListener = sendListener(func(int) specs.State { return ociState(r, specs.StateCreated, n.pid) })
-			return n.launch(ctx, p, res)
+			res.SendListener = sendListener(func(int) specs.State { return ociState(r, specs.StateCreated, n.initPid) })
+			return n.start(ctx, p, res)
 		})
 }
 
@@ -90,36 +91,12 @@ func poststop(ctx context.Context, r *store.Record, start hooks.Starter) error {
 	return hooks.RunAll(ctx, "poststop", r.Poststop, ociState(r, specs.StateStopped, 0), hooks.Here(r.Bundle, start))
 }
 
-// insider starts hooks in the namespaces and the cgroup of a container.
-type insider struct {
-	engine *Engine
-	cgroup *cgroup.Cgroup
-	pid    int // of init
-	pidfd  int // borrowed
-}
+// insider runs hooks in the namespaces and the cgroup of a container.
+type insider struct{ target }
 
-// beforePivot starts a createContainer hook.
-func (n *insider) beforePivot(ctx context.Context, spec *specs.Spec, root string, h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
-	// Init has not left the host's root yet: this is that directory in the container's mount namespace.
-	dir, err := unix.Open(procRoot(n.pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return hooks.Process{}, &os.PathError{Op: "open", Path: procRoot(n.pid), Err: err}
-	}
-	defer unix.Close(dir)
-	in := *h
-	in.Env = hooks.Env(h)
-	res := n.engine.resources(Stdio{In: stdin, Out: output, Err: output})
-	res.HostRoot = dir
-	return n.launch(ctx, plan.CompileCreateContainerHook(spec, root, &in), res)
-}
-
-func (n *insider) launch(ctx context.Context, p *plan.Plan, res *launch.Resources) (hooks.Process, error) {
-	res.ContainerPidfd = n.pidfd
-	join, err := n.cgroup.Join()
-	if err != nil {
-		return hooks.Process{}, err
-	}
-	ch, err := startIn(ctx, p, res, join)
+// start starts the process of a hook.
+func (n *insider) start(ctx context.Context, p *plan.Plan, res *launch.Resources) (hooks.Process, error) {
+	ch, err := n.launch(ctx, p, res)
 	if err != nil {
 		return hooks.Process{}, hookError(err)
 	}
@@ -167,7 +144,7 @@ func hookError(err error) error {
 
 // pidInside returns init's pid as its own pid namespace counts: what a hook in there can use.
 func (n *insider) pidInside() (int, error) {
-	name := "/proc/" + strconv.Itoa(n.pid) + "/status"
+	name := "/proc/" + strconv.Itoa(n.initPid) + "/status"
 	data, err := os.ReadFile(name)
 	if err != nil {
 		return 0, err

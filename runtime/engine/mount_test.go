@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,12 +62,33 @@ func at(t testing.TB, list []mountLine, point string) mountLine {
 // hostTree makes a tmpfs on the host with a tmpfs below it, sub, and files that belong to 0, 1000 and 2000.
 func hostTree(t testing.TB, propagation uintptr) string {
 	t.Helper()
+	return hostTreeOf(t, propagation, func(dir string) error { return unix.Mount("host", dir, "tmpfs", 0, "mode=755") })
+}
+
+// mappableTree is hostTree on a file system whose ids this kernel can map.
+func mappableTree(t testing.TB) string {
+	t.Helper()
+	if kernelAtLeast(t, 6, 3) {
+		return hostTree(t, unix.MS_PRIVATE)
+	}
+	return hostTreeOf(t, unix.MS_PRIVATE, func(dir string) error {
+		image := dir + ".img"
+		out, err := exec.Command("sh", "-c", "truncate -s 4M "+image+" && mkfs.ext4 -q "+image+" && mount -o loop "+image+" "+dir).CombinedOutput()
+		if err != nil {
+			t.Skipf("the kernel maps the ids of tmpfs since 6.3, and there is no ext4 on a loop device: %s", out)
+		}
+		return nil
+	})
+}
+
+func hostTreeOf(t testing.TB, propagation uintptr, fs func(dir string) error) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
 	mount := func(dir string) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Mount("host", dir, "tmpfs", 0, "mode=755"); err != nil {
+		if err := fs(dir); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
@@ -203,7 +225,7 @@ func TestIDMappedMounts(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			testkit.NoLeaks(t)
-			dir := hostTree(t, unix.MS_PRIVATE)
+			dir := mappableTree(t)
 			spec := testkit.Spec("sh", "-c", "for d in /b /b/sub; do echo $(stat -c %u:%g $d/f0 $d/f1000 $d/f2000 2>/dev/null); done; touch /b/made; true")
 			m := specs.Mount{Destination: "/b", Type: "bind", Source: dir, Options: tc.options}
 			if tc.own {
@@ -252,7 +274,7 @@ func TestIDMappedJoined(t *testing.T) {
 	pause := testkit.Spec("sleep", "1000")
 	withUserNamespace(pause)
 	pod := create(t, e, pause, nil)
-	dir := hostTree(t, unix.MS_PRIVATE)
+	dir := mappableTree(t)
 	spec := testkit.Spec("sh", "-c", "echo $(stat -c %u:%g /b/f0 /b/f1000 /b/f2000)")
 	spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/" + itoa(pod.Pid()) + "/ns/user"})
 	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/b", Type: "bind", Source: dir, Options: []string{"bind", "idmap"}})

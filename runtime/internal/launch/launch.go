@@ -44,8 +44,9 @@ type Resources struct {
 	Born func(pid int) error
 	// RunHooks runs the hooks of one point (plan.RunHooks) while init, which it borrows, waits.
 	RunHooks func(ctx context.Context, init *child.Process, point string) error
-	// HostRoot is the root directory of an init that has not left the host's (plan.RuntimeRoot).
-	HostRoot int
+	// InitRoot is the root directory of the container's init: the host's before it has left that (plan.RuntimeRoot), or the one
+	// to which no mount namespace leads (plan.JoinContainer).
+	InitRoot int
 	// SendListener sends the listener of the process's seccomp filter to the agent of plan.Listener. fd is borrowed.
 	SendListener func(ctx context.Context, pid, fd int, a plan.Listener) error
 	// NoFile is the RLIMIT_NOFILE of a child whose plan sets none.

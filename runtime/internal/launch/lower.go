@@ -91,8 +91,14 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.call(unix.SYS_SETNS, imm(l.prep.step[i]), imm(uint64(a.Type)))
 		l.undumpable(a.Type == plan.NewUser)
 	case plan.JoinContainer:
-		l.call(unix.SYS_SETNS, imm(l.io.ContainerPidfd), imm(uint64(a.Types)))
+		if a.Types != 0 {
+			l.call(unix.SYS_SETNS, imm(l.io.ContainerPidfd), imm(uint64(a.Types)))
+		}
 		l.undumpable(a.Types&plan.NewUser != 0)
+		if a.Root {
+			l.call(unix.SYS_FCHDIR, imm(l.io.InitRoot))
+			l.call(unix.SYS_CHROOT, l.str("."))
+		}
 		l.openat2(cwd, "/", opath|unix.O_DIRECTORY, 0, 0).to(regRoot)
 	case plan.Unshare:
 		l.call(unix.SYS_UNSHARE, imm(uint64(a.New)))
@@ -160,6 +166,10 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.SealMount:
 		l.openRoot(a.Dest, opath).to(t0)
 		l.mountSetattr(t0.arg(), 0, uint64(plan.AttrReadOnly), 0, 0)
+	case plan.OpenRoot:
+		l.openat2(cwd, a.Path, opath|unix.O_DIRECTORY, 0, 0).to(regRoot)
+	case plan.Chroot:
+		l.chroot()
 	case plan.Pivot:
 		l.pivot(a)
 	case plan.NoNewPrivileges:
@@ -221,7 +231,7 @@ func (l *lowering) detach() {
 		}
 		l.call(unix.SYS_DUP3, imm(fd), imm(i), imm(0))
 	}
-	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks), l.io.Proc, l.io.ContainerPidfd, l.io.HostRoot, l.report, l.control, l.io.StartGate, l.io.Verdict))
+	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control, l.io.StartGate, l.io.Verdict))
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(50_000), imm(0), imm(0), imm(0)) // ns, the kernel's default
 	l.call(unix.SYS_UMASK, imm(0))
 	l.call(unix.SYS_SETSID)

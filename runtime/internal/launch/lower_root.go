@@ -30,8 +30,45 @@ func (l *lowering) root(tree rawchild.Arg, path string) {
 	l.set(regRoot, tree)
 }
 
+// chroot makes the container's root file system the root directory.
+func (l *lowering) chroot() {
+	l.call(unix.SYS_FCHDIR, regRoot.arg())
+	l.call(unix.SYS_CHROOT, l.str("."))
+	l.call(unix.SYS_CHDIR, l.str("/"))
+}
+
+// move puts the container's root file system on top of the host's, which cannot be detached: it is the kernel's own, on a
+// ramdisk. Whole mounts of proc and sysfs would allow anybody in there to mount new ones without masks; they go first, or are
+// covered where they may not go (as with runc).
+func (l *lowering) move(covers []string) {
+	for _, p := range covers {
+		stays, gone := l.label(), l.label()
+		l.call(unix.SYS_UMOUNT2, l.str(p), imm(unix.MNT_DETACH)).on(stays, unix.EINVAL, unix.EPERM).on(gone, unix.ENOENT)
+		l.jump(gone)
+		l.bind(stays)
+		l.call(unix.SYS_MOUNT, l.str("tmpfs"), l.str(p), l.str("tmpfs"), imm(0), l.str("")).on(gone, unix.ENOENT)
+		l.bind(gone)
+	}
+	on := l.label()
+	l.test(l.onTop, 0xffffffff, 0, unix.EBUSY).on(on)
+	l.moveMount(regRoot.arg(), regOldRoot.arg())
+	l.bind(on)
+	l.chroot()
+}
+
 // pivot makes the container's root file system the root and detaches the host's, with what was hidden in it.
 func (l *lowering) pivot(a plan.Pivot) {
+	if a.Move {
+		l.move(l.prep.covers)
+	} else {
+		l.swapRoots()
+	}
+	if a.Propagation != 0 {
+		l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(uint64(a.Propagation)), imm(0))
+	}
+}
+
+func (l *lowering) swapRoots() {
 	l.call(unix.SYS_FCHDIR, regRoot.arg())
 	l.call(unix.SYS_PIVOT_ROOT, l.str("."), l.str("."))
 	// The old root now lies on the new one; it is a slave of the host's, so that detaching it stays here.
@@ -46,15 +83,12 @@ func (l *lowering) pivot(a plan.Pivot) {
 	}
 	l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH))
 	l.call(unix.SYS_CHDIR, l.str("/"))
-	if a.Propagation != 0 {
-		l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(uint64(a.Propagation)), imm(0))
-	}
 }
 
 // runtimeRoot undoes what joining a mount namespace did to the root directory.
 func (l *lowering) runtimeRoot(a plan.RuntimeRoot) {
 	done := l.label()
-	l.call(unix.SYS_FCHDIR, imm(l.io.HostRoot))
+	l.call(unix.SYS_FCHDIR, imm(l.io.InitRoot))
 	l.call(unix.SYS_CHROOT, l.str("."))
 	l.closeAllBut([]int{l.report, l.control})
 	chdir := l.call(unix.SYS_CHDIR, l.str(a.Dir))

@@ -18,6 +18,8 @@ type prepared struct {
 	empty int          // an empty read-only tmpfs for masks, or -1
 	pidNS int          // for the clone, or -1
 	root  int          // the container's root file system, or -1
+	// covers are the host's whole mounts of proc and sysfs, for plan.Pivot that moves.
+	covers []string
 	// userNSs are the namespaces of id-mapped mounts, by their mapping.
 	userNSs map[string]int
 }
@@ -80,6 +82,13 @@ func (p *prepared) one(i int, a plan.Action) error {
 			return errors.Join(fmt.Errorf("%s: %w", a.Path, unix.ENOTDIR), err)
 		}
 		return setattr(fd, true, 0, 0, a.Propagation)
+	case plan.Pivot:
+		if !a.Move {
+			return nil
+		}
+		var err error
+		p.covers, err = wholeMounts()
+		return err
 	case plan.Bind:
 		return p.bind(i, a)
 	case plan.MountFS:

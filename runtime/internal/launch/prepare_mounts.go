@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -206,4 +209,39 @@ func emptyDir(label string) (int, error) {
 	return newFS(plan.MountFS{Type: "tmpfs", Source: "tmpfs",
 		FSOptions: plan.FSOptions{Params: []plan.FSParam{{Key: "mode", Value: "0755"}, {Key: "nr_inodes", Value: "1"}, {Key: "nr_blocks", Value: "1"}}, Label: label},
 		Attr:      plan.AttrReadOnly | plan.AttrNoSuid | plan.AttrNoDev | plan.AttrNoExec})
+}
+
+// wholeMounts lists where the host has all of a proc or a sysfs, the last mount first.
+func wholeMounts() ([]string, error) {
+	data, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		sep := slices.Index(f, "-")
+		if sep < 6 || len(f) < sep+2 || f[3] != "/" || f[sep+1] != "proc" && f[sep+1] != "sysfs" {
+			continue
+		}
+		list = append(list, unescape(f[4]))
+	}
+	slices.Reverse(list)
+	return list, nil
+}
+
+// unescape reads a path of mountinfo, where white space and backslashes are octal numbers.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }

@@ -74,17 +74,17 @@ func (c *compiler) namespaces() error {
 		}
 	}
 	switch {
-	case c.newNS&NewMount == 0:
-		return &Error{"linux.namespaces", "a container without a mount namespace of its own is not supported yet"}
 	case c.spec.Hostname != "" && seen&NewUTS == 0:
 		return &Error{"hostname", "setting it needs a uts namespace in linux.namespaces"}
 	case c.spec.Domainname != "" && seen&NewUTS == 0:
 		return &Error{"domainname", "setting it needs a uts namespace in linux.namespaces"}
 	}
-	if err := c.mappings(); err != nil {
-		return err
+	for _, check := range []func() error{c.mappings, c.timeOffsets, c.sharedMounts} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
-	return c.timeOffsets()
+	return nil
 }
 
 // lacks tells whether the kernel was built without namespaces of a type. Those that every kernel has are not asked for.
@@ -183,6 +183,9 @@ func (c *compiler) scoreAdj() {
 
 // rootfs plans the container's view of the file system.
 func (c *compiler) rootfs() error {
+	if c.newNS&NewMount == 0 {
+		return c.chroot()
+	}
 	prop, err := c.propagation()
 	if err != nil {
 		return err
@@ -196,12 +199,7 @@ func (c *compiler) rootfs() error {
 		return err
 	}
 	c.runHooks("prestart", "createRuntime", "createContainer")
-	if p := c.spec.Process; p != nil {
-		if p.Terminal {
-			c.add("process.terminal", console(p, true))
-		}
-		c.add("process.cwd", WorkDir{Path: path.Clean(p.Cwd)})
-	}
+	c.workDir()
 	for i, p := range c.spec.Linux.ReadonlyPaths {
 		if !path.IsAbs(p) {
 			return &Error{fmt.Sprintf("linux.readonlyPaths[%d]", i), fmt.Sprintf("%q is not absolute", p)}
@@ -222,8 +220,18 @@ func (c *compiler) rootfs() error {
 	if c.spec.Root.Readonly {
 		c.add("root.readonly", SealMount{Dest: "/"})
 	}
-	c.add("root.path", Pivot{Propagation: prop.last})
+	c.add("root.path", Pivot{Propagation: prop.last, Move: c.opts.NoPivot})
 	return nil
+}
+
+// workDir plans the terminal and the working directory of the process.
+func (c *compiler) workDir() {
+	if p := c.spec.Process; p != nil {
+		if p.Terminal {
+			c.add("process.terminal", console(p, true))
+		}
+		c.add("process.cwd", WorkDir{Path: path.Clean(p.Cwd)})
+	}
 }
 
 // rootPropagation is what linux.rootfsPropagation means.
@@ -246,6 +254,9 @@ func (c *compiler) propagation() (rootPropagation, error) {
 		c.base = Slave | Recursive
 		return rootPropagation{root: Slave | Recursive}, nil
 	case Private:
+		if c.opts.NoPivot {
+			return rootPropagation{}, &Error{"linux.rootfsPropagation", name + " is not safe without pivot_root: the host's mounts would stay busy"}
+		}
 		c.base = Private | Recursive
 		return rootPropagation{root: Private | Recursive}, nil
 	case Unbindable:

@@ -40,6 +40,8 @@ type Hierarchy struct {
 type Options struct {
 	ID       string
 	RootPath string // absolute path of the root file system
+	// NoPivot: move the root file system over the host's instead of pivot_root(2), which refuses a root on a ramdisk.
+	NoPivot bool
 }
 
 // Error is a config.json that cannot be honoured; Path names the property.

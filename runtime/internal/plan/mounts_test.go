@@ -141,3 +141,64 @@ func TestMountOptions(t *testing.T) {
 		t.Errorf("got %v\nwant %v", got, want)
 	}
 }
+
+// alone is a config that asks for nothing that takes a mount namespace, and has none, or joins one.
+func alone(path string) *specs.Spec {
+	spec := only()
+	spec.Mounts = nil
+	if dropNamespace(spec, specs.MountNamespace); path != "" {
+		addNamespace(spec, specs.MountNamespace, path)
+	}
+	return spec
+}
+
+// TestSharedMountsGolden: a container in somebody else's mount namespace, and one that moves its root.
+func TestSharedMountsGolden(t *testing.T) {
+	hooks := &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/hook"}}}
+	spec := alone("")
+	spec.Hooks = hooks
+	for name, c := range map[string]struct {
+		spec *specs.Spec
+		o    plan.Options
+	}{"chroot": {spec, plan.Options{}}, "chroot-joined": {alone("/run/mnt"), plan.Options{}}, "no-pivot": {only(), plan.Options{NoPivot: true}}} {
+		c.o.ID, c.o.RootPath = "x", "/bundle/rootfs"
+		p, err := plan.Compile(c.spec, "/bundle", facts(true), c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, p)
+		e, err := plan.CompileExec(c.spec, c.spec.Process, facts(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name+"-exec", e)
+	}
+}
+
+// TestSharedMountsRefused: what cannot be done in somebody else's mount namespace.
+func TestSharedMountsRefused(t *testing.T) {
+	for want, change := range map[string]func(*specs.Spec, *plan.Options){
+		"root.readonly":                      func(s *specs.Spec, _ *plan.Options) { s.Root.Readonly = true },
+		"mounts":                             func(s *specs.Spec, _ *plan.Options) { s.Mounts = []specs.Mount{tmpfs()} },
+		"linux.maskedPaths":                  func(s *specs.Spec, _ *plan.Options) { s.Linux.MaskedPaths = []string{"/x"} },
+		"linux.readonlyPaths":                func(s *specs.Spec, _ *plan.Options) { s.Linux.ReadonlyPaths = []string{"/x"} },
+		"linux.rootfsPropagation":            func(s *specs.Spec, _ *plan.Options) { s.Linux.RootfsPropagation = "slave" },
+		"process.terminal":                   func(s *specs.Spec, _ *plan.Options) { s.Process.Terminal = true },
+		"linux.namespaces: a user namespace": func(s *specs.Spec, _ *plan.Options) { userNamespace(s) },
+		"the option not to pivot":            func(_ *specs.Spec, o *plan.Options) { o.NoPivot = true },
+	} {
+		for _, path := range []string{"", "/run/mnt"} {
+			spec, o := alone(path), plan.Options{ID: "x", RootPath: "/r"}
+			change(spec, &o)
+			if _, err := plan.Compile(spec, "/bundle", facts(true), o); err == nil || err.Error() != want+": needs a new mount namespace in linux.namespaces" {
+				t.Errorf("%s: %v", want, err)
+			}
+		}
+	}
+	spec := only()
+	spec.Linux.RootfsPropagation = "rprivate"
+	if _, err := plan.Compile(spec, "/bundle", facts(true), plan.Options{ID: "x", RootPath: "/r", NoPivot: true}); err == nil ||
+		!strings.HasPrefix(err.Error(), "linux.rootfsPropagation: rprivate is not safe without pivot_root") {
+		t.Errorf("%v", err)
+	}
+}

@@ -242,7 +242,7 @@ func TestRefused(t *testing.T) {
 		"mounts[1].source":               func(s *specs.Spec) { s.Mounts[1] = specs.Mount{Destination: "/x", Type: "bind"} },
 		"linux.namespaces[5].type":       func(s *specs.Spec) { addNamespace(s, "x", "") },
 		"linux.namespaces[4].path":       func(s *specs.Spec) { addNamespace(s, specs.NetworkNamespace, "x") },
-		"linux.namespaces":               func(s *specs.Spec) { dropNamespace(s, specs.MountNamespace) },
+		"mounts":                         func(s *specs.Spec) { dropNamespace(s, specs.MountNamespace) },
 		"hostname":                       func(s *specs.Spec) { s.Hostname = "x"; dropNamespace(s, specs.UTSNamespace) },
 		"domainname":                     func(s *specs.Spec) { s.Domainname = "x"; dropNamespace(s, specs.UTSNamespace) },
 		"linux.sysctl.kernel.pid_max":    func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.pid_max": "1"} },

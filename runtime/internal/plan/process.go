@@ -100,8 +100,8 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 		score, from = &zero, ""
 	}
 	c.add(from, ScoreAdj{Value: *score, Best: from == ""})
-	if rest := types &^ NewPID; rest != 0 {
-		c.add("linux.namespaces", JoinContainer{Types: rest})
+	if rest, root := types&^NewPID, sharesMounts(spec); rest != 0 || root {
+		c.add("linux.namespaces", JoinContainer{Types: rest, Root: root})
 	}
 	if types&NewUser != 0 {
 		c.newNS |= NewUser

@@ -126,9 +126,19 @@ func (j Join) String() string { return fmt.Sprintf("join the %s namespace %s", j
 type JoinContainer struct {
 	inChild
 	Types Namespaces
+	// Root: no mount namespace of its own leads to the container's root directory.
+	Root bool
 }
 
-func (j JoinContainer) String() string { return "join the container's namespaces: " + j.Types.String() }
+func (j JoinContainer) String() string {
+	switch {
+	case j.Types == 0:
+		return "take the container's root directory"
+	case j.Root:
+		return "join the container's namespaces: " + j.Types.String() + "; take its root directory"
+	}
+	return "join the container's namespaces: " + j.Types.String()
+}
 
 // Unshare makes new namespaces in the child, those that could not be made at the clone.
 type Unshare struct {

@@ -224,10 +224,15 @@ func (s SealMount) String() string { return "make the mount " + s.Dest + " read-
 type Pivot struct {
 	inChild
 	Propagation Propagation // of the container's root; 0 leaves it
+	// Move: the root file system is moved over the host's instead, which stays below it.
+	Move bool
 }
 
 func (p Pivot) String() string {
 	s := "pivot into the root file system, detach the host's"
+	if p.Move {
+		s = "detach the host's proc and sysfs, move the root file system over the host's"
+	}
 	if p.Propagation != 0 {
 		s += ", root propagation " + p.Propagation.String()
 	}
