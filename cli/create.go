@@ -19,15 +19,14 @@ func create(ctx context.Context, c *call) (int, error) {
 	}
 	ctx, stop := cancelledBySignal(ctx)
 	defer stop()
-	_, _, err = c.create(ctx, e, true)
+	_, _, err = c.create(ctx, e, engine.CreateRequest{}, true)
 	return 0, err
 }
 
 // create makes the container that the operands and options ask for. detach: this process does not stay with it. The caller
 // owns the master of its terminal, nil if that was sent away or there is none.
-func (c *call) create(ctx context.Context, e *engine.Engine, detach bool) (*engine.Detached, *os.File, error) {
-	r, err := c.request()
-	if err != nil {
+func (c *call) create(ctx context.Context, e *engine.Engine, r engine.CreateRequest, detach bool) (*engine.Detached, *os.File, error) {
+	if err := c.request(&r); err != nil {
 		return nil, nil, err
 	}
 	fds, err := c.inheritedFDs()
@@ -58,29 +57,26 @@ func (c *call) create(ctx context.Context, e *engine.Engine, detach bool) (*engi
 	return d, console, nil
 }
 
-// request translates operands and options.
-func (c *call) request() (engine.CreateRequest, error) {
-	r := engine.CreateRequest{ID: c.args[0], Bundle: c.opts.or("bundle", "."), Config: c.opts.text("config"),
-		Stdio:       engine.Stdio{In: c.In, Out: c.Out, Err: c.Streams.Err},
-		NoPivotRoot: c.opts.on("no-pivot"), NoNewKeyring: c.opts.on("no-new-keyring"), Trace: c.opts.on("trace")}
+// request fills in what operands and options say.
+func (c *call) request(r *engine.CreateRequest) (err error) {
+	r.ID, r.Bundle, r.Config = c.args[0], c.opts.or("bundle", "."), c.opts.text("config")
 	if len(c.args) > 1 {
 		if c.opts.has("bundle") {
-			return r, usagef("the bundle is given twice: %s and %s", c.opts.text("bundle"), c.args[1])
+			return usagef("the bundle is given twice: %s and %s", r.Bundle, c.args[1])
 		}
 		r.Bundle = c.args[1]
 	}
-	var err error
-	if r.SystemdCgroup, err = c.systemdCgroup(); err != nil {
-		return r, err
-	}
+	r.Stdio = engine.Stdio{In: c.In, Out: c.Out, Err: c.Streams.Err}
+	r.NoPivotRoot, r.NoNewKeyring, r.Trace = c.opts.on("no-pivot"), c.opts.on("no-new-keyring"), c.opts.on("trace")
 	for _, p := range []*string{&r.Bundle, &r.Config} {
 		if *p != "" {
 			if *p, err = filepath.Abs(*p); err != nil {
-				return r, err
+				return err
 			}
 		}
 	}
-	return r, nil
+	r.SystemdCgroup, err = c.systemdCgroup()
+	return err
 }
 
 func (c *call) systemdCgroup() (bool, error) {

@@ -49,8 +49,20 @@ func list(_ context.Context, c *call) (int, error) {
 	return 0, write(c.Out, table(states, isTerminal(c.Out)))
 }
 
-// statusColours are for people who look at a terminal.
-var statusColours = map[string]string{"created": "\x1b[36m", "running": "\x1b[32m", "paused": "\x1b[33m", "stopped": "\x1b[2m"}
+// colourOf is for people who look at a terminal.
+func colourOf(status string) string {
+	switch status {
+	case "created":
+		return "\x1b[36m"
+	case "running":
+		return "\x1b[32m"
+	case "paused":
+		return "\x1b[33m"
+	case "stopped":
+		return "\x1b[2m"
+	}
+	return ""
+}
 
 // table prints states in columns, with the widths that runc has: scripts cut them.
 func table(states []containerState, colours bool) string {
@@ -70,7 +82,7 @@ func table(states []containerState, colours bool) string {
 		last := len(row) - 1
 		for i, cell := range row[:last] {
 			text := cell
-			if colour := statusColours[cell]; colours && i == 2 && colour != "" {
+			if colour := colourOf(cell); colours && i == 2 && colour != "" {
 				text = colour + cell + "\x1b[0m"
 			}
 			b.WriteString(text + strings.Repeat(" ", width[i]-len(cell)))

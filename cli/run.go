@@ -26,7 +26,7 @@ func run(ctx context.Context, c *call) (int, error) {
 		}
 	}
 	attendant := newAttendant(ctx)
-	d, console, err := c.create(attendant.ctx, e, false)
+	d, console, err := c.create(attendant.ctx, e, engine.CreateRequest{Hold: true}, false)
 	if err != nil {
 		return 0, err
 	}
@@ -41,7 +41,7 @@ func run(ctx context.Context, c *call) (int, error) {
 func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
 	ctx, stop := cancelledBySignal(ctx)
 	defer stop()
-	d, _, err := c.create(ctx, e, true)
+	d, _, err := c.create(ctx, e, engine.CreateRequest{Hold: true}, true)
 	if err != nil {
 		return err
 	}

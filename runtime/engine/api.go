@@ -48,6 +48,8 @@ type CreateRequest struct {
 	Stdio Stdio
 	// Terminal is what the caller is prepared for; it must be the same as process.terminal. CreateDetached takes no notice of it.
 	Terminal bool
+	// Hold has CreateDetached keep others from changing the container until this process has started or deleted it.
+	Hold bool
 	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.
 	Preserve      int
 	NoPivotRoot   bool // move the root file system over the host's, where that is a ramdisk; less safe than pivot_root(2)

@@ -37,8 +37,9 @@ type Container struct {
 	oomKills atomic.Uint64
 	// killed: a caller of ours has sent SIGKILL.
 	killed atomic.Bool
-	// detached: this process only makes the container.
+	// detached: this process only makes the container, with the directory locked.
 	detached bool
+	lock     *store.Lock
 	// needsReaping: the pid namespace is shared, so that init's end does not end the others.
 	needsReaping bool
 

@@ -79,12 +79,11 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	if terminal := c.spec.Process != nil && c.spec.Process.Terminal; !c.detached && terminal != r.Terminal {
 		return errorf(InvalidArgument, nil, "process.terminal is %t in config.json and %t in the request", terminal, r.Terminal)
 	}
-	var lock *store.Lock
-	defer func() { lock.Unlock() }()
 	var made creation
 	defer func() {
 		if err != nil {
 			err = made.fail(err)
+			c.lock.Unlock()
 		}
 	}()
 	if c.dir, err = store.Make(e.opts.Root, r.ID); err != nil {
@@ -95,7 +94,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	}
 	made.add(c.dir.Remove)
 	if c.detached {
-		if lock, err = c.dir.Lock(); err != nil {
+		if c.lock, err = c.dir.Lock(); err != nil {
 			return err
 		}
 	}
@@ -311,6 +310,9 @@ func (c *Container) born(pid int) error {
 		return err
 	}
 	c.record.Pid, c.record.StartTime, c.record.Status = pid, start, lifecycle.Created.String()
+	if c.detached {
+		c.record.Status = "" // the kernel knows
+	}
 	return c.dir.Write(c.record)
 }
 

@@ -26,7 +26,7 @@ type Detached struct {
 	dir    store.Dir
 	record *store.Record
 	cgroup *cgroup.Cgroup // loaded when needed
-	holds  bool           // the lock of the directory
+	lock   *store.Lock    // of the directory; nil while others may change the container
 
 	// In the process that made it:
 	child   *child.Process
@@ -55,12 +55,15 @@ func (e *Engine) CreateDetached(ctx context.Context, r CreateRequest) (*Detached
 	c := &Container{engine: e, id: r.ID, bundle: r.Bundle, state: lifecycle.Creating, detached: true}
 	d := &Detached{engine: e, id: r.ID}
 	err := c.create(ctx, r, func() {
-		d.dir, d.record, d.cgroup = c.dir, c.record, c.cgroup
+		d.dir, d.lock, d.record, d.cgroup = c.dir, c.lock, c.record, c.cgroup
 		d.child, d.console, d.plan, d.trace = c.init.child, c.console, c.plan, c.trace
 		c.gate.Close()
 	})
 	if err != nil {
 		return nil, explain(err)
+	}
+	if !r.Hold {
+		d.release()
 	}
 	return d, nil
 }
@@ -185,7 +188,7 @@ func (d *Detached) Snapshot() (Snapshot, error) {
 // state asks the kernel.
 func (d *Detached) state() (lifecycle.State, error) {
 	switch {
-	case d.record.Pid == 0 && !d.holds && d.dir.Busy():
+	case d.record.Pid == 0 && d.lock == nil && d.dir.Busy():
 		return lifecycle.Creating, nil
 	case d.record.Pid == 0, !store.Alive(d.record.Pid, d.record.StartTime):
 		return lifecycle.Stopped, nil // or its creator died on the way
@@ -237,18 +240,32 @@ func (d *Detached) openInit() (int, error) {
 
 // locked runs f while no other process changes the container, with its record read anew.
 func (d *Detached) locked(f func() error) error {
-	lock, err := d.dir.Lock()
-	if errors.Is(err, os.ErrNotExist) {
-		return errGone
+	if d.lock != nil { // since it was made
+		return f()
 	}
-	if err != nil {
-		return errorf(Internal, err, "container %s: %v", d.id, err)
+	if err := d.takeLock(); err != nil {
+		return err
 	}
-	defer lock.Unlock()
-	d.holds = true
-	defer func() { d.holds = false }()
+	defer d.release()
 	if err := d.read(); err != nil {
 		return err
 	}
 	return f()
+}
+
+func (d *Detached) takeLock() (err error) {
+	d.lock, err = d.dir.Lock()
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return errGone
+	case err != nil:
+		return errorf(Internal, err, "container %s: %v", d.id, err)
+	}
+	return nil
+}
+
+// release lets others change the container.
+func (d *Detached) release() {
+	d.lock.Unlock()
+	d.lock = nil
 }

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"os"
 
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/store"
@@ -18,15 +16,10 @@ func (e *Engine) DeleteDetached(ctx context.Context, id string, force bool) erro
 		return errorf(InvalidArgument, err, "%v", err)
 	}
 	d := &Detached{engine: e, id: id, dir: dir}
-	lock, err := dir.Lock()
-	if errors.Is(err, os.ErrNotExist) {
-		return errGone
+	if err := d.takeLock(); err != nil {
+		return err
 	}
-	if err != nil {
-		return errorf(Internal, err, "container %s: %v", id, err)
-	}
-	defer lock.Unlock()
-	d.holds = true
+	defer d.release()
 	if err := d.read(); isKind(err, NotFound) {
 		// Nothing was recorded, so nothing was made but the directory.
 		if err := dir.Remove(); err != nil {

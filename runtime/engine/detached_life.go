@@ -28,33 +28,37 @@ func (d *Detached) may(r lifecycle.Request) error {
 // Start lets init execute process.args, between the startContainer and the poststart hooks. It returns the error of execve, or
 // that of a hook, which ends the container; so does the end of ctx while a hook runs.
 func (d *Detached) Start(ctx context.Context) error {
+	if d.lock != nil { // since it was made: it cannot have been started or paused
+		defer d.release()
+		return d.start(ctx)
+	}
 	return d.locked(func() error {
 		if err := d.may(lifecycle.Start); err != nil {
 			return err
 		}
-		if d.record.Detached.NoProcess {
-			return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
-		}
-		pidfd, err := d.openInit()
-		if err != nil {
-			return err
-		}
-		defer unix.Close(pidfd)
-		if err := d.startHooks(ctx, pidfd); err != nil {
-			return d.endBy(ctx, err)
-		}
-		if err := d.openGate(pidfd); err != nil {
-			return explain(err)
-		}
-		d.record.Status = lifecycle.Running.String()
-		if err := d.dir.Write(d.record); err != nil {
-			return errorf(Internal, err, "container %s: %v", d.id, err)
-		}
-		if err := d.engine.poststart(ctx, d.record, d.record.Detached.Poststart); err != nil {
-			return d.endBy(ctx, err)
-		}
-		return nil
+		return d.start(ctx)
 	})
+}
+
+func (d *Detached) start(ctx context.Context) error {
+	if d.record.Detached.NoProcess {
+		return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
+	}
+	pidfd, err := d.openInit()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	if err := d.startHooks(ctx, pidfd); err != nil {
+		return d.endBy(ctx, err)
+	}
+	if err := d.openGate(pidfd); err != nil {
+		return explain(err)
+	}
+	if err := d.engine.poststart(ctx, d.record, d.record.Detached.Poststart); err != nil {
+		return d.endBy(ctx, err)
+	}
+	return nil
 }
 
 func (d *Detached) startHooks(ctx context.Context, pidfd int) error {

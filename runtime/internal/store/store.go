@@ -32,7 +32,7 @@ type Record struct {
 	ID          string            `json:"id"`
 	Bundle      string            `json:"bundle"`
 	Created     time.Time         `json:"created"`
-	Status      string            `json:"status"`
+	Status      string            `json:"status,omitempty"` // "" when only the kernel knows
 	Pid         int               `json:"pid,omitempty"`
 	StartTime   uint64            `json:"pid_start_time,omitempty"` // clock ticks since boot, /proc/PID/stat field 22
 	CgroupPaths map[string]string `json:"cgroup_paths,omitempty"`
