@@ -36,6 +36,7 @@ func (c *call) create(ctx context.Context, e *engine.Engine, r engine.CreateRequ
 	h := handover{c: c, detach: detach}
 	defer h.close()
 	r.Preserve = fds.count()
+	r.Notify = os.Getenv(notifySocketEnv) != ""
 	r.Edit = func(s *specs.Spec) error {
 		if s.Process == nil {
 			return nil

@@ -16,7 +16,20 @@ func start(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, d.Start(ctx)
+	return 0, startAndNotify(ctx, d)
+}
+
+// startAndNotify starts a container and, where a supervisor wants to know, waits until it is ready.
+func startAndNotify(ctx context.Context, d *engine.Detached) error {
+	n, err := listenForReady(d)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	if err := d.Start(ctx); err != nil {
+		return err
+	}
+	return n.wait(ctx, d, d.Pid())
 }
 
 func kill(ctx context.Context, c *call) (int, error) {

@@ -30,7 +30,20 @@ func run(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	exit, err := attendant.attend(process{start: func() error { return d.Start(ctx) }, wait: d.Wait, console: console,
+	n, err := listenForReady(d)
+	if err != nil {
+		return 0, errors.Join(err, d.Delete(ctx, true))
+	}
+	defer n.close()
+	start := func() error { return d.Start(ctx) }
+	if n != nil {
+		go func() { // a supervisor watches us, not the container
+			if err := n.wait(ctx, d, os.Getpid()); err != nil {
+				c.log.slog().Warn(err.Error())
+			}
+		}()
+	}
+	exit, err := attendant.attend(process{start: start, wait: d.Wait, console: console,
 		signal: func(s unix.Signal) error { return d.Kill(ctx, s, false) }}, c.Streams)
 	if err != nil || !c.opts.on("keep") {
 		err = errors.Join(err, d.Delete(ctx, true))
@@ -45,7 +58,7 @@ func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Start(ctx); err != nil {
+	if err := startAndNotify(ctx, d); err != nil {
 		return errors.Join(err, d.Delete(context.WithoutCancel(ctx), true))
 	}
 	return nil

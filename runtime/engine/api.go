@@ -48,6 +48,9 @@ type CreateRequest struct {
 	Stdio Stdio
 	// Terminal is what the caller is prepared for; it must be the same as process.terminal. CreateDetached takes no notice of it.
 	Terminal bool
+	// Notify makes a directory that both sides have, for sd_notify(3): Detached.NotifyDir here, /run/notify in the container,
+	// whose process gets NOTIFY_SOCKET.
+	Notify bool
 	// Hold has CreateDetached keep others from changing the container until this process has started or deleted it.
 	Hold bool
 	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.

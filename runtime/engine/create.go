@@ -114,6 +114,11 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	if err := c.dir.Write(c.record); err != nil {
 		return err
 	}
+	if r.Notify {
+		if err := makeNotifyDir(c.dir); err != nil {
+			return err
+		}
+	}
 	if err := c.mountRootfs(r.Rootfs); err != nil {
 		return err
 	}
@@ -173,6 +178,9 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		if err := r.Edit(c.spec); err != nil {
 			return nil, nil, err
 		}
+	}
+	if r.Notify {
+		c.addNotify()
 	}
 	if c.spec.Linux == nil {
 		c.spec.Linux = &specs.Linux{}
