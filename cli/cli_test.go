@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
 	"github.com/gosuda/gosudacon/cli"
+	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
 // run carries out a command line and returns its exit code and what it wrote.
@@ -40,12 +42,29 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestExplain(t *testing.T) {
 	dir := t.TempDir()
-	config := `{"ociVersion":"1.2.0","root":{"path":"rootfs"},"process":{"cwd":"/","args":["true"]},"linux":{"namespaces":[{"type":"mount"}]}}`
+	config := `{"ociVersion":"1.2.0","root":{"path":"rootfs"},"process":{"cwd":"/","args":["/bin/true"]},"linux":{"namespaces":[{"type":"mount"}]}}`
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, text, _ := run(t, "explain", dir); code != 0 || !strings.Contains(text, `execute ["true"]`) || !strings.HasPrefix(text, "  1  fork ") {
+	if code, text, _ := run(t, "explain", dir); code != 0 || !strings.Contains(text, `execute ["/bin/true"]`) || !strings.HasPrefix(text, "  1  fork ") {
 		t.Errorf("%d\n%s", code, text)
+	}
+	var x engine.Explanation
+	code, text, _ := run(t, "explain", "--json", "--bundle", dir)
+	if err := json.Unmarshal([]byte(text), &x); err != nil || code != 0 {
+		t.Fatalf("%d, %v: %s", code, err, text)
+	}
+	last := x.Steps[len(x.Steps)-1]
+	if last.Number != len(x.Steps) || last.Place != "child" || last.Config != "process.args" || !slices.Equal(last.Calls, []string{"execve"}) {
+		t.Errorf("the last step: %+v", last)
+	}
+	config = strings.Replace(config, `"mount"`, `"moon"`, 1)
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, text, _ = run(t, "explain", "--json", dir)
+	if code != 1 || !strings.Contains(text, `"refused": "config.json: linux.namespaces[0].type: unknown namespace \"moon\""`) {
+		t.Errorf("%d %s", code, text)
 	}
 	if code, _, text := run(t, "explain", t.TempDir()); code != 1 || !strings.Contains(text, "config.json") {
 		t.Errorf("a directory without config.json: %d %s", code, text)
@@ -62,7 +81,7 @@ func TestFeatures(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"-h"}, {"help"}} {
-		if code, out, _ := run(t, args...); code != 0 || !strings.Contains(out, "explain BUNDLE") {
+		if code, out, _ := run(t, args...); code != 0 || !strings.Contains(out, "explain [BUNDLE]") {
 			t.Errorf("%q: %d %s", args, code, out)
 		}
 	}

@@ -65,7 +65,10 @@ func commands() []command {
 		{name: "spec", help: "write a config.json to begin with", options: []option{
 			{long: "bundle", short: "b", kind: text, value: "DIR", help: "where to (the working directory)"},
 			{long: "rootless", help: "for a user without privileges"}}, run: spec},
-		{name: "explain", operands: "BUNDLE", help: "print the launch plan of a bundle, without running it", min: 1, max: 1, run: explain},
+		{name: "explain", operands: "[BUNDLE]", help: "print what create would do, step by step, or why it would not", max: 1, options: []option{
+			{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"},
+			{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
+			{long: "json", help: "print it as JSON"}}, run: explain},
 		{name: "features", help: "print what this engine honours, as JSON (runtime-spec, features.md)", run: features},
 		{name: "help", operands: "[COMMAND]", help: "print this, or about a command", max: 1, run: help},
 	}

@@ -45,16 +45,6 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, error
 	return c, nil
 }
 
-// Explain returns the launch plan of a bundle as text, without touching anything: what Create would do, or why not.
-func (e *Engine) Explain(bundle string) (string, error) {
-	c := &Container{engine: e, id: "explain", bundle: bundle}
-	_, p, err := c.prepare(CreateRequest{ID: c.id, Bundle: bundle})
-	if err != nil {
-		return "", explain(err)
-	}
-	return p.String(), nil
-}
-
 // creation undoes what was made when the container does not come to be.
 type creation struct{ undo []func() error }
 

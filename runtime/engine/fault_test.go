@@ -70,17 +70,16 @@ func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]boo
 	change(spec)
 	e, ev := newEngine(t)
 	dir := testkit.Bundle(t, spec)
-	text, err := e.Explain(dir)
+	x, err := e.Explain(engine.CreateRequest{ID: "x", Bundle: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, line := range strings.Split(strings.TrimSpace(text), "\n") {
-		what := strings.Join(strings.Fields(line)[1:], " ")
+	for _, s := range x.Steps {
+		step, what := s.Number, s.Place+" "+s.Config+" "+s.What
 		if tried[what] {
 			continue
 		}
 		tried[what] = true
-		step := i + 1
 		spec.Linux.CgroupsPath = "/" + newID()
 		testkit.WriteConfig(t, dir, spec)
 		ctx := timeout(t)

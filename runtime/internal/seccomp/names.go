@@ -145,3 +145,17 @@ func SupportedFlags(supported uint32) []string {
 	}
 	return names
 }
+
+// CallName returns the name of a system call of a machine's native ABI, "" if there is none of that number.
+func CallName(arch Arch, nr uint32) string {
+	if int(arch) >= len(machines) || len(machines[arch]) == 0 {
+		return ""
+	}
+	native := machines[arch][0][0]
+	for row := range syscallEnds {
+		if n := syscallNumbers[row][native]; n >= 0 && uint32(n) == nr {
+			return syscallName(row)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,26 @@
+package launch
+
+import (
+	"math"
+	"slices"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
+)
+
+// Calls returns, by step, the numbers of the system calls that the child makes for a plan, each once, in the order of its
+// program. What another launch than a real one cannot know, such as descriptors, does not change them.
+func Calls(p *plan.Plan) [][]uint32 {
+	prep := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: -1, pidNS: -1}
+	if _, ok := plan.Find[plan.MaskPath](p); ok {
+		prep.empty = math.MaxInt32
+	}
+	prog := lower(p, prep, &Resources{CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1}, -1, -1).p
+	calls := make([][]uint32, len(p.Steps))
+	for _, op := range prog.Ops {
+		if op.Nr < rawchild.OpJump && !slices.Contains(calls[op.Step], op.Nr) {
+			calls[op.Step] = append(calls[op.Step], op.Nr)
+		}
+	}
+	return calls
+}
