@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -83,7 +82,7 @@ type deviceException struct {
 // String returns the exception in the form of devices.allow and devices.deny.
 func (e deviceException) String() string { return e.deviceID.String() + " " + e.access.String() }
 
-// devicePolicy is the outcome of a list of device rules: a default, and sorted exceptions from it. It behaves as the v1
+// devicePolicy is the outcome of a list of device rules: a default, and exceptions from it in the rules' order. It behaves as the v1
 // devices controller does, which is what config.json describes, for v2 as well.
 type devicePolicy struct {
 	allow      bool
@@ -124,9 +123,6 @@ func compileDevices(r *specs.LinuxResources) (devicePolicy, error) {
 			return p, fmt.Errorf("linux.resources.devices: allow %s: %w", e, err)
 		}
 	}
-	slices.SortFunc(p.exceptions, func(a, b deviceException) int {
-		return cmp.Or(cmp.Compare(a.major, b.major), cmp.Compare(a.minor, b.minor), cmp.Compare(a.kind, b.kind))
-	})
 	return p, nil
 }
 

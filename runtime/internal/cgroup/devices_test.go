@@ -36,8 +36,8 @@ func (p *devicePolicy) String() string {
 }
 
 func TestCompileDevices(t *testing.T) {
-	const defaults = "b *:* m, c *:* m, c 1:3 rwm, c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm," +
-		" c 10:200 rwm, c 136:* rwm"
+	const defaults = "c *:* m, b *:* m, c 1:3 rwm, c 1:8 rwm, c 1:7 rwm, c 5:0 rwm, c 1:5 rwm, c 1:9 rwm, c 136:* rwm," +
+		" c 5:2 rwm, c 10:200 rwm"
 	denyAll := rule(false, "a", -1, -1, "rwm")
 	for _, test := range []struct {
 		rules []specs.LinuxDeviceCgroup
@@ -46,8 +46,7 @@ func TestCompileDevices(t *testing.T) {
 		{nil, "deny, " + defaults},
 		{[]specs.LinuxDeviceCgroup{denyAll}, "deny, " + defaults},
 		{[]specs.LinuxDeviceCgroup{rule(true, "", -1, -1, "rwm")}, "allow"},
-		{[]specs.LinuxDeviceCgroup{denyAll, rule(true, "b", 8, 0, "r"), rule(true, "b", 8, 0, "w")}, "deny, b *:* m, c *:* m," +
-			" c 1:3 rwm, c 1:5 rwm, c 1:7 rwm, c 1:8 rwm, c 1:9 rwm, c 5:0 rwm, c 5:2 rwm, b 8:0 rw, c 10:200 rwm, c 136:* rwm"},
+		{[]specs.LinuxDeviceCgroup{denyAll, rule(true, "b", 8, 0, "r"), rule(true, "b", 8, 0, "w")}, "deny, b 8:0 rw, " + defaults},
 		{[]specs.LinuxDeviceCgroup{denyAll, rule(true, "b", 8, 0, "rw"), rule(false, "b", 8, 0, "rw")}, "deny, " + defaults},
 		{[]specs.LinuxDeviceCgroup{denyAll, rule(false, "c", 1, 3, "rwm")}, "deny, " + defaults}, // as in runc
 		{[]specs.LinuxDeviceCgroup{rule(true, "a", -1, -1, "rwm"), rule(false, "b", 8, -1, "w")}, "allow, b 8:* w"},
