@@ -167,8 +167,8 @@ func (c *compiler) bind(at string, m *specs.Mount, dest string, o options, idmap
 	if m.Source == "" {
 		return &Error{at + ".source", "is empty"}
 	}
-	if len(o.params) > 0 {
-		return &Error{at + ".options", fmt.Sprintf("%q means nothing to a bind mount", o.params[0].Key)}
+	if len(o.params) > 0 { // mount(2) would not look at them
+		c.warn(fmt.Sprintf("%s.options: %q means nothing to a bind mount", at, o.params[0].Key))
 	}
 	if o.super != 0 {
 		c.warn(fmt.Sprintf("%s.options: %s is of file systems, it means nothing to a bind mount", at, strings.Join(o.super.Names(), ",")))
