@@ -1,7 +1,12 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // excuse says why a complaint of a program is not gosudacon's fault.
@@ -21,5 +26,102 @@ func excused(program, complaint string) (excuse, bool) {
 	return excuse{}, false
 }
 
-// excuses by the programs' names.
-var excuses = map[string][]excuse{}
+// excuses by the programs' names. Those of the machine are looked for; those of a program, whose source is what it is, always hold.
+var excuses = map[string][]excuse{
+	"delete": {{regexp.MustCompile("a container that is not `stopped`"),
+		"a created container is deleted without --force, as runc and crun do and their callers rely on", always}},
+	"hooks_stdin": {{regexp.MustCompile(`passed to "prestart" hook`),
+		"the program wants the status created; that is what the spec calls a container whose create has finished, and its hooks are part of create", always}},
+	"delete_resources":             {pidsPointer},
+	"linux_cgroups_pids":           {pidsPointer, onlyV1},
+	"linux_cgroups_relative_pids":  {pidsPointer, onlyV1},
+	"linux_cgroups_blkio":          {leafWeight, onlyV1},
+	"linux_cgroups_relative_blkio": {leafWeight, onlyV1},
+	"linux_cgroups_cpus":           {onlyV1},
+	"linux_cgroups_relative_cpus":  {onlyV1},
+
+	"linux_cgroups_devices":          {onlyV1},
+	"linux_cgroups_relative_devices": {onlyV1},
+
+	"linux_cgroups_hugetlb":          {hugetlbElsewhere, onlyV1},
+	"linux_cgroups_relative_hugetlb": {hugetlbElsewhere, onlyV1},
+	"linux_cgroups_memory":           {kernelMemory, onlyV1},
+	"linux_cgroups_relative_memory":  {kernelMemory, onlyV1},
+	"linux_cgroups_network":          {noNetCgroups},
+	"linux_cgroups_relative_network": {noNetCgroups},
+
+	"linux_mount_label": {{regexp.MustCompile("linux.mountLabel: SELinux is not enabled"),
+		"this kernel has no SELinux to take the label", func() bool { return !filesystem("selinuxfs") }}},
+	"linux_process_apparmor_profile": {{regexp.MustCompile("process.apparmorProfile: AppArmor is not enabled"),
+		"this kernel has no AppArmor to take the profile", func() bool { return !contains("/sys/module/apparmor/parameters/enabled", "Y") }}},
+	"misc_props": {{regexp.MustCompile("unknown annotation key"),
+		"the program's container executes /runtimetest, which it does not put there: create says so", always}},
+	"mounts": {{regexp.MustCompile(`^mounts\[\d+\] \(/mnt/etc-\w+\) found in order`),
+		"since Linux 6.8 mountinfo is in the order in which mounts were made, not attached; the sources of bind mounts are opened first", linux(6, 8)}},
+	"pidfile": {{regexp.MustCompile("create with '--pid-file' option works"),
+		"the program kills a container that has ended, and takes the error that kill must give (program kill) for one of the pid file", always}},
+	"process_capabilities": {{regexp.MustCompile("^expected .* capability CAP_SYS_RESOURCE set"),
+		"this machine's root lacks CAP_SYS_RESOURCE: the spec has a capability that cannot be granted left out", lacksSysResource}},
+	"process_capabilities_fail": {{regexp.MustCompile("cannot be mapped to a relevant kernel interface MUST cause an error"),
+		"the program has the rule of runtime-spec 1.0; since then an unknown capability is a warning", always}},
+	"process_rlimits": {{regexp.MustCompile("^has expected soft RLIMIT_NOFILE"),
+		"the program in the container is a Go program, which raises this limit when it starts (Go 1.19)", always}},
+	"start": {
+		{regexp.MustCompile("MUST generate an error if `process` was not set"), "the program wants the opposite of what it says: that start succeeds", always},
+		{regexp.MustCompile("^timeout in waiting for the container status"), "nor does the container end, which was not started", always},
+	},
+}
+
+var (
+	pidsPointer = excuse{regexp.MustCompile(`^pids limit is set correctly \(expect: \d{8,}, actual: \d{8,}\)`),
+		"the program compares the addresses of two numbers instead of the numbers", func() bool { return !pureV2() }}
+	leafWeight = excuse{regexp.MustCompile("blkio.leaf_weight"),
+		"this kernel has no blkio.leaf_weight (Linux 5.0 took it away)", func() bool { return !exists("/sys/fs/cgroup/blkio/blkio.leaf_weight") && !pureV2() }}
+	hugetlbElsewhere = excuse{regexp.MustCompile("hugetlb|relative to the cgroups mount point"),
+		"this machine's hugetlb controller is in the cgroup2 hierarchy, and the program looks in v1's", func() bool {
+			return contains("/sys/fs/cgroup/unified/cgroup.controllers", "hugetlb") && !exists("/sys/fs/cgroup/hugetlb")
+		}}
+	kernelMemory = excuse{regexp.MustCompile("linux.resources.memory.kernel: this kernel ignores"),
+		"this kernel ignores the limit of kernel memory (Linux 5.16)", func() bool { return linux(5, 16)() && !pureV2() }}
+	noNetCgroups = excuse{regexp.MustCompile("no net_(cls|prio) controller"),
+		"this machine has no net_cls and net_prio hierarchies mounted", func() bool {
+			return !exists("/sys/fs/cgroup/net_cls") && !exists("/sys/fs/cgroup/net_prio")
+		}}
+	onlyV1 = excuse{regexp.MustCompile("."),
+		"the program knows cgroup v1 alone, and this machine has v2 alone", pureV2}
+)
+
+func always() bool { return true }
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func contains(path, text string) bool {
+	data, err := os.ReadFile(path)
+	return err == nil && strings.Contains(string(data), text)
+}
+
+func filesystem(name string) bool { return contains("/proc/filesystems", name+"\n") }
+
+func pureV2() bool { return exists("/sys/fs/cgroup/cgroup.controllers") }
+
+// linux tells whether the kernel is at least of this version.
+func linux(major, minor int) func() bool {
+	return func() bool {
+		var u unix.Utsname
+		if unix.Uname(&u) != nil {
+			return false
+		}
+		var a, b int
+		n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b)
+		return n == 2 && (a > major || a == major && b >= minor)
+	}
+}
+
+func lacksSysResource() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Permitted&(1<<unix.CAP_SYS_RESOURCE) == 0
+}

@@ -37,6 +37,11 @@ func execute(ctx context.Context, timeout time.Duration, dir, program string, en
 	cmd.WaitDelay = time.Second // a container that outlives the program may hold its streams
 	err := cmd.Run()
 	v := readTAP(stdout.String())
+	for i, complaint := range v.complaints {
+		if complaint == "exit status 1" { // of the runtime, which has said why elsewhere
+			v.complaints[i] += ": " + oneLine(stderr.String())
+		}
+	}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		v.complaints = append(v.complaints, fmt.Sprintf("not finished after %v", timeout))
@@ -46,19 +51,25 @@ func execute(ctx context.Context, timeout time.Duration, dir, program string, en
 	return v
 }
 
-// readTAP counts the lines of TAP output that are ok, and collects those that are not. A line of a nested output, which is indented in
+// readTAP counts the lines of TAP output that are ok, and collects those that are not, with the diagnostic that follows them. A line of a nested output, which is indented in
 // a YAML block, belongs to a line of its own that says the same.
 func readTAP(text string) verdict {
 	var v verdict
+	failed := false // the last line of a check
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
+		if said, found := strings.CutPrefix(line, "# "); found && failed {
+			v.complaints[len(v.complaints)-1] += " (" + said + ")"
+		}
 		number, isNot := strings.CutPrefix(line, "not ok ")
 		if isNot {
 			if _, what, found := strings.Cut(number, " - "); found {
 				number = what
 			}
 			v.complaints = append(v.complaints, number)
+			failed = true
 		} else if strings.HasPrefix(line, "ok ") {
+			failed = false
 			if strings.Contains(line, "# SKIP") {
 				v.skips++
 			} else {

@@ -79,9 +79,10 @@ func (r Runtime) Command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // Wrapper writes a program to dir that calls the runtime with its root, for callers that know nothing of --root, and returns its path.
-func (r Runtime) Wrapper(dir string) (string, error) {
+// before is a line of shell that runs first, with the caller's arguments.
+func (r Runtime) Wrapper(dir, before string) (string, error) {
 	path := filepath.Join(dir, r.Name)
-	text := fmt.Sprintf("#!/bin/sh\nexec '%s' --root '%s' \"$@\"\n", r.Path, r.Root)
+	text := fmt.Sprintf("#!/bin/sh\n%s\nexec '%s' --root '%s' \"$@\"\n", before, r.Path, r.Root)
 	return path, os.WriteFile(path, []byte(text), 0o755)
 }
 
