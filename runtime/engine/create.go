@@ -221,7 +221,7 @@ func (c *Container) mountRootfs(mounts []RootfsMount) error {
 	for i, m := range mounts {
 		list[i] = rootfs.Mount(m)
 	}
-	return rootfs.MountAll(list, filepath.Join(c.bundle, "rootfs"))
+	return rootfs.MountAll(list, filepath.Join(c.bundle, "rootfs"), launch.UserNamespace)
 }
 
 func (c *Container) unmountRootfs() error {

@@ -58,7 +58,7 @@ func TestFeaturesTellTheTruth(t *testing.T) {
 			l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 			l.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}}
 		}},
-		"linux.intelRdt":   {*f.Linux.IntelRdt.Enabled, func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }},
+		"linux.intelRdt": {*f.Linux.IntelRdt.Enabled, func(l *specs.Linux) { l.IntelRdt = &specs.LinuxIntelRdt{} }},
 	} {
 		spec := minimalSpec()
 		is.set(spec.Linux)

@@ -221,3 +221,37 @@ func TestSharedMountNamespace(t *testing.T) {
 		})
 	}
 }
+
+// TestIDMappedRoot: a snapshotter's layers belong to root on the disk and to the container's root in a user namespace.
+func TestIDMappedRoot(t *testing.T) {
+	if !kernelAtLeast(t, 6, 3) {
+		t.Skip("the kernel maps the ids of tmpfs since 6.3") // on another file system: see package rootfs
+	}
+	testkit.NoLeaks(t)
+	dir := hostTree(t, unix.MS_PRIVATE)
+	testkit.Rootfs(t, dir+"/layer/fs")
+	for _, d := range []string{"/upper", "/work"} {
+		if err := os.Mkdir(dir+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir+d, 100000, 100000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spec := testkit.Spec("sh", "-c", "stat -c %u /bin/busybox /etc/passwd; mkdir /etc/new && echo x >> /etc/passwd && stat -c %u /etc/new /etc/passwd")
+	withUserNamespace(spec)
+	spec.Linux.CgroupsPath = "/" + newID()
+	bundle := t.TempDir()
+	testkit.WriteConfig(t, bundle, spec)
+	out := output(t, engine.CreateRequest{Bundle: bundle, Rootfs: []engine.RootfsMount{{Type: "overlay", Source: "overlay", Options: []string{
+		"lowerdir=" + dir + "/layer/fs", "upperdir=" + dir + "/upper", "workdir=" + dir + "/work", "uidmap=0:100000:65536", "gidmap=0:100000:65536"}}}}, nil)
+	if strings.Join(strings.Fields(out), " ") != "0 0 0 0" {
+		t.Errorf("owners %q", out)
+	}
+	for name, want := range map[string]uint32{"/upper/etc/new": 100000, "/upper/etc/passwd": 100000, "/layer/fs/etc/passwd": 0} {
+		var st unix.Stat_t
+		if err := unix.Stat(dir+name, &st); err != nil || st.Uid != want {
+			t.Errorf("%s belongs to %d on the disk, want %d (%v)", name, st.Uid, want, err)
+		}
+	}
+}

@@ -36,8 +36,8 @@ func UserNamespace(uid, gid []plan.IDMap) (int, error) {
 	}
 	defer unix.Close(pidfd)
 	defer func() {
-		unix.Kill(pid, unix.SIGKILL)
-		unix.Wait4(pid, nil, 0, nil)
+		unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED, nil) // unless the reaper of orphans was faster
 	}()
 	if err := mapIDs(pid, plan.MapIDs{UID: uid, GID: gid}); err != nil {
 		return -1, fmt.Errorf("map ids: %w", err)

@@ -19,8 +19,9 @@ type Mount struct {
 	Options              []string
 }
 
-// MountAll mounts the list, in order, on target, which is made when missing. On an error nothing stays mounted.
-func MountAll(mounts []Mount, target string) error {
+// MountAll mounts the list, in order, on target, which is made when missing. On an error nothing stays mounted. newNS is for
+// mounts with the options uidmap and gidmap.
+func MountAll(mounts []Mount, target string, newNS UserNS) error {
 	if len(mounts) == 0 {
 		return nil
 	}
@@ -32,7 +33,7 @@ func MountAll(mounts []Mount, target string) error {
 		return errors.Join(fmt.Errorf("the root file system's mount point %s is not a directory", target), err)
 	}
 	for i, m := range mounts {
-		if err := m.mount(target); err != nil {
+		if err := m.mount(target, newNS); err != nil {
 			return errors.Join(fmt.Errorf("rootfs[%d] %s %s: %w", i, m.Type, m.Source, err), Unmount(target))
 		}
 	}
@@ -73,6 +74,7 @@ var flagOptions = map[string]struct {
 type parsed struct {
 	flags uintptr
 	loop  bool
+	ids   idmap
 	data  []string
 }
 
@@ -87,23 +89,32 @@ func parse(m *Mount) (parsed, error) {
 			}
 			continue
 		}
-		switch name, _, _ := strings.Cut(o, "="); {
+		var err error
+		switch name, value, _ := strings.Cut(o, "="); {
 		case o == "loop":
 			p.loop = true
-		case name == "uidmap" || name == "gidmap":
-			return p, fmt.Errorf("option %s: id-mapped root file systems are not supported yet", o)
+		case name == "uidmap":
+			p.ids.uid, err = parseIDMap(o, value)
+		case name == "gidmap":
+			p.ids.gid, err = parseIDMap(o, value)
 		case strings.HasPrefix(name, "X-containerd."):
 			return p, fmt.Errorf("option %s: is for containerd, not for a shim", o)
 		default:
 			p.data = append(p.data, o)
 		}
+		if err != nil {
+			return p, err
+		}
+	}
+	if (p.ids.uid == nil) != (p.ids.gid == nil) {
+		return p, errors.New("uidmap and gidmap come together or not at all")
 	}
 	return p, nil
 }
 
-func (m *Mount) mount(root string) error {
-	if strings.HasPrefix(m.Type, "fuse") {
-		return errors.New("FUSE mounts by a helper program are not supported yet")
+func (m *Mount) mount(root string, newNS UserNS) error {
+	if strings.HasPrefix(m.Type, "fuse.") || strings.HasPrefix(m.Type, "fuse3.") {
+		return errors.New("a mount that a program like mount.fuse makes is refused: the shim runs no program of the host's; let the snapshotter mount it")
 	}
 	p, err := parse(m)
 	if err != nil {
@@ -114,6 +125,18 @@ func (m *Mount) mount(root string) error {
 		return err
 	}
 	defer done()
+	mapped := p.ids.uid != nil
+	if mapped && m.Type == "overlay" {
+		return p.ids.overlay(target, m.Source, p, newNS)
+	}
+	if err := m.plain(target, p); err != nil || !mapped {
+		return err
+	}
+	return p.ids.over(target, newNS)
+}
+
+// plain mounts without a look at ids.
+func (m *Mount) plain(target string, p parsed) error {
 	switch {
 	case p.flags&unix.MS_BIND != 0 || m.Type == "bind":
 		return m.bind(target, p.flags|unix.MS_BIND)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/rootfs"
 	"github.com/gosuda/gosudacon/runtime/internal/testkit"
 )
@@ -44,7 +45,7 @@ func TestOverlay(t *testing.T) {
 			m := rootfs.Mount{Type: "overlay", Source: "overlay", Options: []string{"index=off",
 				"workdir=" + dir + "/work", "upperdir=" + dir + "/upper", "lowerdir=" + strings.Join(lower, ":")}}
 			root := filepath.Join(dir, "root")
-			if err := rootfs.MountAll([]rootfs.Mount{m}, root); err != nil {
+			if err := rootfs.MountAll([]rootfs.Mount{m}, root, launch.UserNamespace); err != nil {
 				t.Fatal(err)
 			}
 			if list, _ := os.ReadDir(root); len(list) != layers {
@@ -75,7 +76,7 @@ func TestBind(t *testing.T) {
 	err := rootfs.MountAll([]rootfs.Mount{
 		{Type: "bind", Source: dir + "/upper", Options: []string{"rbind", "ro"}},
 		{Type: "tmpfs", Source: "tmpfs", Target: "/sub", Options: []string{"size=1m"}},
-	}, root)
+	}, root, launch.UserNamespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func TestLoop(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	root := filepath.Join(dir, "root")
-	if err := rootfs.MountAll([]rootfs.Mount{{Type: "ext4", Source: image, Options: []string{"loop", "ro"}}}, root); err != nil {
+	if err := rootfs.MountAll([]rootfs.Mount{{Type: "ext4", Source: image, Options: []string{"loop", "ro"}}}, root, launch.UserNamespace); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(root, "lost+found")); err != nil {
@@ -130,9 +131,13 @@ func TestFailure(t *testing.T) {
 		{Type: "nosuchfs", Source: "x"},
 		{Type: "fuse3.overlayfs", Source: "x"},
 		{Type: "overlay", Source: "x", Options: []string{"uidmap=0:1:1"}},
+		{Type: "overlay", Source: "x", Options: []string{"uidmap=0:1:1", "gidmap=0:1:1"}},
+		{Type: "bind", Source: "/", Options: []string{"bind", "uidmap=0:1:1,", "gidmap=0:1:1"}},
+		{Type: "bind", Source: "/", Options: []string{"bind", "uidmap=0:1:1", "gidmap=0:x:1"}},
+		{Type: "sysfs", Source: "x", Options: []string{"uidmap=0:1:1", "gidmap=0:1:1"}},
 		{Type: "tmpfs", Source: "x", Target: "/missing"},
 	} {
-		err := rootfs.MountAll([]rootfs.Mount{{Type: "tmpfs", Source: "tmpfs"}, bad}, root)
+		err := rootfs.MountAll([]rootfs.Mount{{Type: "tmpfs", Source: "tmpfs"}, bad}, root, launch.UserNamespace)
 		if err == nil || !strings.HasPrefix(err.Error(), "rootfs[1] "+bad.Type) {
 			t.Errorf("%+v: %v", bad, err)
 		}
