@@ -3,6 +3,7 @@ package engine_test
 import (
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -338,6 +339,36 @@ func TestExecInheritsAttributes(t *testing.T) {
 		}
 		if got := ioPriorityOf(t, pid); got != 1<<13|1 {
 			t.Errorf("I/O priority %#x", got)
+		}
+	}
+}
+
+// TestRefusedPrivileges: what takes a capability that the runtime does not have is refused with its name.
+func TestRefusedPrivileges(t *testing.T) {
+	testkit.NoLeaks(t)
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "CapEff:\t")
+	caps, _ := strconv.ParseUint(rest[:16], 16, 64)
+	if caps&(1<<unix.CAP_SYS_RESOURCE) != 0 {
+		t.Skip("the test has CAP_SYS_RESOURCE")
+	}
+	e, _ := newEngine(t)
+	for want, change := range map[string]func(*specs.Spec){
+		"process.oomScoreAdj: set oom_score_adj to -999: ": func(s *specs.Spec) { n := -999; s.Process.OOMScoreAdj = &n },
+		"process.rlimits: set resource limits RLIMIT_CORE": func(s *specs.Spec) {
+			s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Hard: 1 << 40, Soft: 1})
+			s.Process.Rlimits[0].Type = "RLIMIT_CORE"
+		},
+	} {
+		spec := testkit.Spec("true")
+		spec.Linux.CgroupsPath = "/" + newID()
+		change(spec)
+		_, err := e.Create(timeout(t), engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
+		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "CAP_SYS_RESOURCE") {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }

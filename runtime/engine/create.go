@@ -257,6 +257,7 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) e
 	res.Detached, res.Preserve = c.detached, r.Preserve
 	res.Born = c.born
 	res.RunHooks = c.createHooks
+	res.Home = func(pid int, uid uint32) string { return homeIn(procRoot(pid), uid) }
 	res.SendListener = sendListener(func(pid int) specs.State { return ociState(c.record, specs.StateCreating, pid) })
 	if c.cgroup.NeedsPid() {
 		res.EnterCgroup = c.cgroup.AddPid

@@ -84,6 +84,7 @@ func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
 		LastCap:      e.host.LastCap,
 		AppArmor:     e.host.AppArmor,
 		SELinux:      e.host.SELinux,
+		Resctrl:      host.Resctrl,
 		HasNamespace: func(n plan.Namespaces) bool { return host.HasNamespace(n.ProcFile()) },
 		KCore:        e.host.KCore,
 		CompileSeccomp: func(p *specs.LinuxSeccomp) (*seccomp.Filter, error) {

@@ -37,6 +37,9 @@ func TestEveryStepFails(t *testing.T) {
 		"network device": func(s *specs.Spec) {
 			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{veth(t, 9): {}}
 		},
+		"mounted passwd": func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc/passwd", Source: "/etc/passwd", Type: "bind", Options: []string{"bind"}})
+		},
 		"clocks": func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1}}
@@ -129,7 +132,7 @@ func TestBadConfig(t *testing.T) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/proc/self/attr", Source: "/tmp", Type: "bind", Options: []string{"bind"}})
 		}, "mounts[7]", engine.InvalidArgument},
 		{"foreign sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"kernel.pid_max": "10"} }, "linux.sysctl.kernel.pid_max", engine.InvalidArgument},
-		{"not supported yet", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, "linux.intelRdt: is not supported yet", engine.InvalidArgument},
+		{"no resource control", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{ClosID: "x"} }, "linux.intelRdt: ", engine.InvalidArgument},
 		{"unreachable cwd", func(s *specs.Spec) { s.Process.Cwd = "/proc/self/fd/7" }, "process.", engine.Internal},
 		{"hook fails", func(s *specs.Spec) {
 			s.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo no >&2; exit 3"}}}}

@@ -4,6 +4,7 @@ package host
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,6 +139,20 @@ func seccompFlags() uint32 {
 func HasNamespace(name string) bool {
 	_, err := os.Lstat("/proc/self/ns/" + name)
 	return err == nil
+}
+
+// Resctrl tells what this machine lacks for linux.intelRdt, "" when it lacks nothing.
+func Resctrl() string {
+	list, err := os.ReadFile("/proc/filesystems")
+	if err == nil && !slices.Contains(strings.Fields(string(list)), "resctrl") {
+		return "this kernel or CPU has no resource control (/proc/filesystems has no resctrl)"
+	}
+	const dir = "/sys/fs/resctrl"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.RDTGROUP_SUPER_MAGIC {
+		return "no resctrl file system is mounted on " + dir
+	}
+	return ""
 }
 
 func readInt(name string) (int, error) {

@@ -1,6 +1,9 @@
 package host
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 func TestSupported(t *testing.T) {
 	for release, want := range map[string]bool{
@@ -31,5 +34,13 @@ func TestProbe(t *testing.T) {
 func TestHasNamespace(t *testing.T) {
 	if !HasNamespace("mnt") || HasNamespace("none") {
 		t.Error("mount namespaces are not there, or those that no kernel has are")
+	}
+}
+
+// TestResctrl: what is missing is said, and nothing is when the file system is there.
+func TestResctrl(t *testing.T) {
+	_, err := os.Stat("/sys/fs/resctrl/schemata")
+	if lack := Resctrl(); (lack == "") != (err == nil) {
+		t.Errorf("lack %q, %v", lack, err)
 	}
 }

@@ -14,6 +14,14 @@ func hint(a plan.Action, err error) string {
 	switch a := a.(type) {
 	case plan.Bind, plan.MountFS, plan.Remount:
 		return mountHint(a, is)
+	case plan.ScoreAdj:
+		if is(unix.EACCES) || is(unix.EPERM) {
+			return "a value below the runtime's own needs CAP_SYS_RESOURCE"
+		}
+	case plan.Limits:
+		if is(unix.EPERM) {
+			return "a hard limit above the runtime's own needs CAP_SYS_RESOURCE, and RLIMIT_NOFILE is bounded by sysctl fs.nr_open"
+		}
 	case plan.Affinity:
 		if is(unix.EINVAL) {
 			return "the cgroup has none of these CPUs, or the machine has not"

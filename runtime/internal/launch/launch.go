@@ -47,6 +47,8 @@ type Resources struct {
 	// InitRoot is the root directory of the container's init: the host's before it has left that (plan.RuntimeRoot), or the one
 	// to which no mount namespace leads (plan.JoinContainer).
 	InitRoot int
+	// Home returns the home directory of a user in the passwd file that a process sees (plan.ReadHome).
+	Home func(pid int, uid uint32) string
 	// SendListener sends the listener of the process's seccomp filter to the agent of plan.Listener. fd is borrowed.
 	SendListener func(ctx context.Context, pid, fd int, a plan.Listener) error
 	// NoFile is the RLIMIT_NOFILE of a child whose plan sets none.
@@ -289,6 +291,8 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		}
 	case gateReady:
 		return f.ready(rep)
+	case gateHome:
+		return false, f.say(homeAnswer(f.r.Home(f.child.Pid, f.plan.Steps[rep.Step].Do.(plan.ReadHome).UID)))
 	case gatePoint:
 		return false, f.answerPoint(int(rep.Value))
 	case gateStep:

@@ -20,6 +20,7 @@ const (
 	gateReady                               // all done but the execution
 	gatePoint                               // Value is a point; the answer says what to make for it: see points.go
 	gateDevice                              // Value is a netlink socket in the child's network namespace
+	gateHome                                // the answer is the variable HOME, homeSize bytes
 	gateListener                            // Value is the descriptor of the seccomp listener in the child
 )
 
@@ -180,6 +181,8 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.limits(a)
 	case plan.Listener:
 		l.listener()
+	case plan.ReadHome:
+		l.readHome()
 	case plan.Credentials:
 		l.credentials(a)
 	case plan.DropCaps:

@@ -1,6 +1,8 @@
 package launch
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
@@ -153,9 +155,37 @@ func (l *lowering) ready(r plan.Ready) {
 	l.call(unix.SYS_CLOSE, imm(l.io.StartGate))
 }
 
+// lateHome stands for the variable that readHome reads, among the strings of the program.
+const (
+	lateHome = "\x00HOME"
+	homeSize = 4096 // with "HOME=" and the NUL; at most PIPE_BUF, so that it comes in one piece
+)
+
+// readHome reads the variable HOME, which only the caller can find out, into the environment.
+func (l *lowering) readHome() {
+	home := l.bytes(make([]byte, homeSize))
+	l.strings[lateHome] = home
+	l.message(gateHome)
+	l.call(unix.SYS_READ, imm(l.control), home, imm(homeSize)).exactly(homeSize)
+}
+
+// homeAnswer is the variable HOME as readHome reads it; a directory that is too long is as none.
+func homeAnswer(dir string) []byte {
+	b := make([]byte, homeSize)
+	if len("HOME=")+len(dir) >= homeSize {
+		dir = "/"
+	}
+	copy(b, "HOME="+dir)
+	return b
+}
+
 func (l *lowering) exec(e plan.Exec) {
 	denied := l.words32(0)
-	argv, envp := l.vector(e.Args), l.vector(e.Env)
+	env := e.Env
+	if e.LateHome {
+		env = append(slices.Clone(env), lateHome)
+	}
+	argv, envp := l.vector(e.Args), l.vector(env)
 	for _, c := range e.Candidates {
 		next, no := l.label(), l.label()
 		l.call(unix.SYS_EXECVE, l.str(c), argv, envp).on(next, unix.ENOENT, unix.ENOTDIR).on(no, unix.EACCES)

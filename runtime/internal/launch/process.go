@@ -2,6 +2,7 @@ package launch
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,17 +14,20 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 )
 
-// writeProc writes to a file of a process's proc directory. The process is ours and not yet waited for.
+// writeProc writes to a file of a process's proc directory, having made sure that it is proc's (CVE-2025-52881). The process
+// is ours and not yet waited for.
 func writeProc(pid int, name, value string) error {
-	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/%s", pid, name), os.O_WRONLY, 0)
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/%s", pid, name), os.O_WRONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.WriteString(value); err != nil {
-		return err
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+		return fmt.Errorf("%s is not on a proc file system: %w", f.Name(), errors.Join(err, unix.EXDEV))
 	}
-	return nil
+	_, err = f.WriteString(value)
+	return err
 }
 
 // allLimits adds RLIMIT_NOFILE when the plan has none: the child gets back the one that Go raised.

@@ -160,13 +160,16 @@ func (c *compiler) enter() error {
 	if c.spec.Domainname != "" {
 		c.add("domainname", Hostname{Name: c.spec.Domainname, Domain: true})
 	}
-	c.keyring()
+	c.keyring(c.spec.Process)
 	return c.sysctls()
 }
 
 // keyring plans the session keyring: without it the process would have the caller's, and all keys in there.
-func (c *compiler) keyring() {
+func (c *compiler) keyring(p *specs.Process) {
 	if c.facts.Keyring != "" {
+		if p != nil && p.SelinuxLabel != "" && c.facts.SELinux {
+			c.add("process.selinuxLabel", Label{File: "keycreate", Value: p.SelinuxLabel})
+		}
 		c.add("", Keyring{Name: c.facts.Keyring})
 	}
 }

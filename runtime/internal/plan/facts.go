@@ -24,7 +24,9 @@ type Facts struct {
 	HasNamespace func(Namespaces) bool
 	AppArmor     bool
 	SELinux      bool
-	KCore        bool // there is /proc/kcore
+	// Resctrl tells what this machine lacks for linux.intelRdt, "" when it lacks nothing. Asked only for a config that has it.
+	Resctrl func() string
+	KCore   bool // there is /proc/kcore
 	// CompileSeccomp compiles a profile; the caller may cache.
 	CompileSeccomp func(*specs.LinuxSeccomp) (*seccomp.Filter, error)
 }

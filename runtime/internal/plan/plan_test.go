@@ -255,6 +255,7 @@ func TestRefused(t *testing.T) {
 		"linux.devices[0].path":         func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "x", Type: "c"}} },
 		"linux.maskedPaths[0]":          func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"x"} },
 		"linux.readonlyPaths[0]":        func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"x"} },
+		"linux.intelRdt":                func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} },
 		"linux.mountLabel":              func(s *specs.Spec) { s.Linux.MountLabel = "x" },
 		"hooks.createContainer[0].path": func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "x"}}} },
 		"hooks.startContainer[0].timeout": func(s *specs.Spec) {

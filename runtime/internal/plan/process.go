@@ -107,7 +107,7 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 		c.newNS |= NewUser
 		c.add("linux.namespaces", BecomeRoot{})
 	}
-	c.keyring()
+	c.keyring(p)
 	if p.Terminal {
 		c.add("process.terminal", console(p, false))
 	}
@@ -167,6 +167,11 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	if err != nil {
 		return err
 	}
+	// A passwd file that is mounted can be read only once it is; the one of the root file system before, which is cheaper.
+	lateHome := needHome && ready.Stop && c.mountsPasswd()
+	if lateHome {
+		c.add("process.env", ReadHome{UID: p.User.UID})
+	}
 	candidates := candidates(p.Args[0], env)
 	c.add("process.args", FindExecutable{Name: p.Args[0], Candidates: candidates})
 	load := func() {
@@ -190,7 +195,7 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	if filter != nil && !notify {
 		load() // as late as can be: what comes after it must pass it
 	}
-	c.add("process.args", Exec{Args: p.Args, Env: env, Candidates: candidates, NeedHome: needHome})
+	c.add("process.args", Exec{Args: p.Args, Env: env, Candidates: candidates, NeedHome: needHome && !lateHome, LateHome: lateHome})
 	return nil
 }
 
@@ -268,6 +273,14 @@ func environment(env []string) (out []string, needHome bool, err error) {
 	}
 	i, ok := last["HOME"]
 	return out, !ok || env[i] == "HOME=", nil
+}
+
+// mountsPasswd tells whether a mount lies on the container's /etc/passwd.
+func (c *compiler) mountsPasswd() bool {
+	return slices.ContainsFunc(c.spec.Mounts, func(m specs.Mount) bool {
+		d := path.Join("/", m.Destination)
+		return d == "/etc" || d == "/etc/passwd"
+	})
 }
 
 // candidates lists where execvp(3) would look for a program.

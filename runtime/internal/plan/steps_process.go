@@ -33,6 +33,16 @@ func (l Listener) String() string {
 	return "hand the listener of the seccomp filter to the agent at " + l.Path
 }
 
+// ReadHome asks the caller for the home directory of a user in the container's passwd file, as the mounts have it.
+type ReadHome struct {
+	atGate
+	UID uint32
+}
+
+func (r ReadHome) String() string {
+	return fmt.Sprintf("look up the home directory of uid %d in the container's /etc/passwd", r.UID)
+}
+
 // Caps are the five capability sets as bit masks.
 type Caps struct{ Bounding, Effective, Permitted, Inheritable, Ambient uint64 }
 
@@ -140,6 +150,8 @@ type Exec struct {
 	Candidates []string
 	// NeedHome: the environment lacks HOME; Plan.SetHome adds it.
 	NeedHome bool
+	// LateHome: it does, and gets what ReadHome has found.
+	LateHome bool
 }
 
 func (e Exec) String() string { return fmt.Sprintf("execute %q", e.Args) }

@@ -27,15 +27,16 @@ func (c *compiler) validate() error {
 	for _, unsupported := range []struct {
 		set  bool
 		name string
-	}{
-		{l.IntelRdt != nil, "linux.intelRdt"},
-	} {
+	}{} {
 		if unsupported.set {
 			return &Error{unsupported.name, "is not supported yet"}
 		}
 	}
 	if l.MountLabel != "" && !c.facts.SELinux {
 		return &Error{"linux.mountLabel", "SELinux is not enabled in this kernel"}
+	}
+	if l.IntelRdt != nil {
+		return c.intelRdt()
 	}
 	for _, check := range []func() error{c.validateSizes, c.validateMaps, c.validateHooks} {
 		if err := check(); err != nil {
@@ -83,4 +84,14 @@ func (c *compiler) validateProcess(p *specs.Process) error {
 		return &Error{"process.user.umask", fmt.Sprintf("%#o is no umask", *u)}
 	}
 	return validateProcessSizes(p)
+}
+
+// intelRdt refuses linux.intelRdt.
+func (c *compiler) intelRdt() error {
+	if c.facts.Resctrl != nil {
+		if lack := c.facts.Resctrl(); lack != "" {
+			return &Error{"linux.intelRdt", lack}
+		}
+	}
+	return &Error{"linux.intelRdt", "is not supported yet"}
 }
