@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 // TestEveryStepFails makes each step of a plan fail in turn: create says which, and nothing is left.
 func TestEveryStepFails(t *testing.T) {
 	a := startAgent(t)
+	tree := hostTree(t, unix.MS_PRIVATE)
 	tried := map[string]bool{} // by the step's line in the plan
 	t.Run("usual", func(t *testing.T) {
 		if n := everyStepFails(t, func(*specs.Spec) {}, tried); n < 45 {
@@ -48,6 +50,26 @@ func TestEveryStepFails(t *testing.T) {
 			addUserNamespace(s)
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/self/ns/time"})
 		},
+		"mounts": func(s *specs.Spec) {
+			bind := specs.Mount{Destination: "/b", Type: "bind", Source: tree, Options: []string{"rbind", "rro", "private"}}
+			if kernelAtLeast(t, 6, 3) { // or the ids of a tmpfs cannot be mapped
+				bind.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
+				bind.GIDMappings = bind.UIDMappings
+			}
+			s.Linux.RootfsPropagation = "shared"
+			s.Mounts = append(s.Mounts, bind,
+				specs.Mount{Destination: "/b", Options: []string{"bind", "remount", "noexec"}},
+				specs.Mount{Destination: "/etc", Type: "tmpfs", Source: "t", Options: []string{"tmpcopyup", "ro", "slave"}},
+				specs.Mount{Destination: "/t", Type: "tmpfs", Source: "t", Options: []string{"sync"}},
+				specs.Mount{Destination: "/t", Type: "tmpfs", Options: []string{"remount", "size=1m"}},
+				specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
+		},
+		"no pivot": noPivot,
+		"a shared mount namespace": func(s *specs.Spec) {
+			s.Root.Readonly, s.Process.Terminal = false, false
+			s.Mounts, s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil, nil
+			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if n := everyStepFails(t, change, tried); n == 0 {
@@ -56,6 +78,9 @@ func TestEveryStepFails(t *testing.T) {
 		})
 	}
 }
+
+// noPivot is the change of a config to one whose bundle asks for no pivot; everyStepFails knows it.
+func noPivot(s *specs.Spec) { s.Annotations = map[string]string{"test.no-pivot": "true"} }
 
 // everyStepFails makes each step fail that was not tried, and returns how many it were.
 func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]bool) (steps int) {
@@ -73,7 +98,8 @@ func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]boo
 	change(spec)
 	e, ev := newEngine(t)
 	dir := testkit.Bundle(t, spec)
-	x, err := e.Explain(engine.CreateRequest{ID: "x", Bundle: dir})
+	request := engine.CreateRequest{ID: "x", Bundle: dir, Terminal: spec.Process.Terminal, NoPivotRoot: spec.Annotations["test.no-pivot"] != ""}
+	x, err := e.Explain(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +112,8 @@ func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]boo
 		spec.Linux.CgroupsPath = "/" + newID()
 		testkit.WriteConfig(t, dir, spec)
 		ctx := timeout(t)
-		c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: dir, Terminal: true, FailStep: step})
+		request.ID, request.FailStep = newID(), step
+		c, err := e.Create(ctx, request)
 		if err == nil {
 			// The last steps come after `created`: the gate is open when they fail.
 			err = c.Start(ctx)

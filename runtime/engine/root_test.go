@@ -145,8 +145,12 @@ func TestNoPivotCovers(t *testing.T) {
 // TestNoPivot: a container that moved its root looks as any other.
 func TestNoPivot(t *testing.T) {
 	testkit.NoLeaks(t)
-	for _, prop := range []string{"", "rslave", "shared", "unbindable"} {
+	for _, prop := range []string{"", "rslave", "shared", "unbindable", "user namespace"} {
 		spec := testkit.Spec("sh", "-c", "ls /; cat /proc/self/mountinfo; touch /x; cat /proc/keys | wc -c")
+		if prop == "user namespace" {
+			withUserNamespace(spec)
+			prop = ""
+		}
 		spec.Root.Readonly = true
 		spec.Linux.RootfsPropagation = prop
 		spec.Linux.CgroupsPath = "/" + newID()
