@@ -37,9 +37,15 @@ func (c *call) create(ctx context.Context, e *engine.Engine, r engine.CreateRequ
 	defer h.close()
 	r.Preserve = fds.count()
 	r.Notify = os.Getenv(notifySocketEnv) != ""
+	look := r.Edit
 	r.Edit = func(s *specs.Spec) error {
+		if look != nil {
+			if err := look(s); err != nil {
+				return err
+			}
+		}
 		if s.Process == nil {
-			return nil
+			return h.connect(false)
 		}
 		s.Process.Env = append(s.Process.Env, fds.environment()...)
 		return h.connect(s.Process.Terminal)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
@@ -19,14 +21,14 @@ func run(ctx context.Context, c *call) (int, error) {
 	if c.opts.on("detach") {
 		return 0, c.runDetached(ctx, e)
 	}
-	if !c.opts.on("no-subreaper") {
-		// What outlives a parent in a shared pid namespace becomes our child.
-		if err := e.Reap(); err != nil {
-			return 0, err
-		}
-	}
 	attendant := newAttendant(ctx)
-	d, console, err := c.create(attendant.ctx, e, engine.CreateRequest{Hold: true}, false)
+	r := engine.CreateRequest{Hold: true, Edit: func(s *specs.Spec) error {
+		if c.opts.on("no-subreaper") || ownPIDs(s) {
+			return nil
+		}
+		return e.Reap() // what outlives its parent in there becomes our child
+	}}
+	d, console, err := c.create(attendant.ctx, e, r, false)
 	if err != nil {
 		return 0, err
 	}
@@ -49,6 +51,13 @@ func run(ctx context.Context, c *call) (int, error) {
 		err = errors.Join(err, d.Delete(ctx, true))
 	}
 	return exit.Status, err
+}
+
+// ownPIDs tells whether the container gets a pid namespace of its own, whose first process reaps all others.
+func ownPIDs(s *specs.Spec) bool {
+	return s.Linux != nil && slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+		return n.Type == specs.PIDNamespace && n.Path == ""
+	})
 }
 
 func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
@@ -78,15 +87,19 @@ type attendant struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	signals chan os.Signal
-	ready   chan struct{} // closed when the signals are caught: that takes a while, beside the creation
+	// ready is closed when the common signals are caught. Go takes a while for each, so it is done beside the creation; the
+	// realtime signals follow.
+	ready chan struct{}
 }
 
 func newAttendant(ctx context.Context) *attendant {
 	a := &attendant{signals: make(chan os.Signal, 64), ready: make(chan struct{})}
 	a.ctx, a.cancel = cancelledBySignal(ctx)
 	go func() {
-		signal.Notify(a.signals, notIgnored(forwarded())...)
+		common, realtime := forwarded()
+		signal.Notify(a.signals, notIgnored(common)...)
 		close(a.ready)
+		signal.Notify(a.signals, notIgnored(realtime)...)
 	}()
 	return a
 }
@@ -100,6 +113,8 @@ func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
 	if p.console != nil {
 		signal.Notify(winch, unix.SIGWINCH)
 		if t, err = s.attach(p.console); err != nil {
+			p.signal(unix.SIGKILL)
+			p.wait()
 			return engine.Exit{}, err
 		}
 		defer t.close()

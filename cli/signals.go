@@ -27,16 +27,22 @@ func notIgnored(list []os.Signal) []os.Signal {
 	return out
 }
 
+// firstRealtime is SIGRTMIN of the kernel; C libraries keep the first two for themselves.
+const firstRealtime = unix.Signal(34)
+
 // forwarded are the signals that the process in the foreground gets when this process does: all that have no meaning for
 // this process itself.
-func forwarded() []os.Signal {
-	var out []os.Signal
+func forwarded() (common, realtime []os.Signal) {
 	for n := unix.Signal(1); n <= 64; n++ {
 		switch n {
 		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH, 32, 33:
 		default:
-			out = append(out, n)
+			if n < firstRealtime {
+				common = append(common, n)
+			} else {
+				realtime = append(realtime, n)
+			}
 		}
 	}
-	return out
+	return common, realtime
 }

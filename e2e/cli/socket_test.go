@@ -67,8 +67,10 @@ func TestConsoleSocket(t *testing.T) {
 		t.Errorf("read: %v, want EIO at the end", err)
 	}
 	text := strings.ReplaceAll(string(out), "\r\n", "\n")
-	if !strings.Contains(text, "/dev/pts/0\n31 97\n") || !strings.Contains(text, "got hello\n") {
-		t.Errorf("terminal: %q", text)
+	for _, line := range []string{"/dev/pts/0\n", "31 97\n", "got hello\n"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("terminal: %q without %q", text, line)
+		}
 	}
 	r.stopped("c")
 	r.ok("delete", "c")
