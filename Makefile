@@ -49,10 +49,15 @@ build-arm64: ## the same for linux/arm64, in bin/arm64
 	@GOOS=linux GOARCH=arm64 $(BUILD) -o bin/arm64/$(SHIM) ./cmd/$(SHIM)
 	@ln -sfn $(SHIM) bin/arm64/gosudacon
 
-install: build ## install the shim and gosudacon into PREFIX/bin
+install: build ## install the shim and gosudacon, its manual page and completions below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 bin/$(SHIM) $(DESTDIR)$(PREFIX)/bin/$(SHIM)
 	ln -sfn $(SHIM) $(DESTDIR)$(PREFIX)/bin/gosudacon
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	bin/gosudacon man > $(DESTDIR)$(PREFIX)/share/man/man8/gosudacon.8
+	bin/gosudacon completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gosudacon
+	bin/gosudacon completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gosudacon
+	bin/gosudacon completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gosudacon.fish
 
 clean: ## remove what was built; .cache, with the peers, stays
 	rm -rf bin

@@ -70,6 +70,8 @@ func commands() []command {
 			{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
 			{long: "json", help: "print it as JSON"}}, run: explain},
 		{name: "features", help: "print what this engine honours, as JSON (runtime-spec, features.md)", run: features},
+		{name: "completion", operands: "bash|zsh|fish", help: "print a script that completes command lines", min: 1, max: 1, run: completion},
+		{name: "man", help: "print the manual page", run: man},
 		{name: "help", operands: "[COMMAND]", help: "print this, or about a command", max: 1, run: help},
 	}
 }
