@@ -139,3 +139,34 @@ func TestFileSystems(t *testing.T) {
 		t.Errorf("the upper layer has %q", b)
 	}
 }
+
+// TestDetachedSource mounts what is mounted nowhere, by the descriptor that somebody holds of it.
+func TestDetachedSource(t *testing.T) {
+	if !kernelAtLeast(t, 6, 15) {
+		t.Skip("the kernel copies mounts that are attached nowhere since 6.15")
+	}
+	testkit.NoLeaks(t)
+	fs, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		t.Fatal(err)
+	}
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(mount)
+	source := fmt.Sprintf("/proc/self/fd/%d", mount)
+	if err := os.WriteFile(source+"/file", []byte("detached\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	spec := testkit.Spec("cat", "/b/file", "/f")
+	spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/b", Type: "bind", Source: source, Options: []string{"rbind", "ro"}},
+		specs.Mount{Destination: "/f", Type: "bind", Source: source + "/file", Options: []string{"bind"}})
+	if out, _ := run(t, spec); out != "detached\ndetached\n" {
+		t.Errorf("%q", out)
+	}
+}

@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/internal/hooks"
 )
@@ -56,5 +58,51 @@ func TestFailure(t *testing.T) {
 	if _, err := os.Stat("/never"); !errors.Is(err, os.ErrNotExist) {
 		os.Remove("/never")
 		t.Error("a hook ran after one that failed")
+	}
+}
+
+// TestRunAll runs the hooks after one that failed, too.
+func TestRunAll(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	err := hooks.RunAll(context.Background(), "poststop", []specs.Hook{sh("exit 1"), sh("echo a >> " + out), sh("exit 2"), sh("echo b >> " + out)}, specs.State{}, here)
+	if err == nil || err.Error() != "hooks.poststop[0] /bin/sh: exit status 1\nhooks.poststop[2] /bin/sh: exit status 2" {
+		t.Errorf("%v", err)
+	}
+	if b, _ := os.ReadFile(out); string(b) != "a\nb\n" {
+		t.Errorf("%q", b)
+	}
+}
+
+// TestOrphan: a hook that leaves a process behind with its streams open is over when it is over itself.
+func TestOrphan(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	if err := hooks.Run(context.Background(), "poststart", []specs.Hook{sh("sleep 1000 & echo $! > " + file)}, specs.State{}, here); err != nil {
+		t.Error(err)
+	}
+	b, _ := os.ReadFile(file)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Errorf("the process that was left behind: %v", err)
+	}
+}
+
+// TestHere: a hook starts in the bundle, without what was said to the runtime alone; one with an environment has that.
+func TestHere(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("GOMAXPROCS", "1")
+	t.Setenv("HOOK_TEST", "inherited")
+	empty := sh("echo $PWD $HOOK_TEST $GOMAXPROCS > env; exit 3")
+	err := hooks.Run(context.Background(), "poststart", []specs.Hook{empty}, specs.State{}, hooks.Here(dir, start))
+	if b, _ := os.ReadFile(dir + "/env"); err == nil || string(b) != dir+" inherited\n" {
+		t.Errorf("%v: %q", err, b)
+	}
+	own := sh("echo $PWD $HOOK_TEST > env")
+	own.Env = []string{}
+	err = hooks.Run(context.Background(), "poststart", []specs.Hook{own}, specs.State{}, hooks.Here(dir, start))
+	if b, _ := os.ReadFile(dir + "/env"); err != nil || string(b) != dir+"\n" {
+		t.Errorf("%v: %q", err, b)
 	}
 }

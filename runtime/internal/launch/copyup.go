@@ -144,13 +144,13 @@ func copySubdir(ctx context.Context, from, to *os.File, name, path string) error
 const copyChunk = 16 << 20
 
 func copyFile(ctx context.Context, src, dst int, name, path string) error {
-	fd, err := unix.Openat(src, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	in, err := openRegular(src, name, path)
 	if err != nil {
 		return err
 	}
-	in := os.NewFile(uintptr(fd), path)
 	defer in.Close()
-	if fd, err = unix.Openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600); err != nil {
+	fd, err := unix.Openat(dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
 		return err
 	}
 	out := os.NewFile(uintptr(fd), path)
@@ -164,6 +164,28 @@ func copyFile(ctx context.Context, src, dst int, name, path string) error {
 		return err
 	}
 	return copyXattrs(in, out)
+}
+
+// openRegular opens a regular file for reading. What another container may have put there meanwhile, such as a device, of which
+// opening it is an act, is looked at first.
+func openRegular(dir int, name, path string) (*os.File, error) {
+	fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s is no regular file any more", path)
+	}
+	again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(again), path), nil
 }
 
 // copyXattrs copies the extended attributes that the new file system takes.
