@@ -157,18 +157,19 @@ func TestRootfsMounts(t *testing.T) {
 			"lowerdir=" + strings.Join(lowers, ":"), "upperdir=" + up(name+"-upper"), "workdir=" + up(name+"-work")}}
 	}
 	for name, mount := range map[string]*types.Mount{
-		"bind":                {Type: "bind", Source: s.rootfs, Options: []string{"rbind", "rw"}},
-		"read-only bind":      {Type: "bind", Source: s.rootfs, Options: []string{"rbind", "ro"}},
-		"overlay":             overlay("one", s.rootfs),
-		"overlay of 91":       overlay("many", append(lower, base)...),
-		"read-only overlay":   {Type: "overlay", Source: "overlay", Options: []string{"lowerdir=" + lower[0] + ":" + s.rootfs}},
-		"overlay, index off":  {Type: "overlay", Source: "overlay", Options: append(overlay("index", s.rootfs).Options, "index=off")},
-		"overlay, metacopy":   {Type: "overlay", Source: "overlay", Options: append(overlay("meta", s.rootfs).Options, "metacopy=off")},
-		"file system on loop": loopMount(t, dir, s.rootfs),
+		"bind":               {Type: "bind", Source: s.rootfs, Options: []string{"rbind", "rw"}},
+		"read-only bind":     {Type: "bind", Source: s.rootfs, Options: []string{"rbind", "ro"}},
+		"overlay":            overlay("one", s.rootfs),
+		"overlay of 91":      overlay("many", append(lower, base)...),
+		"read-only overlay":  {Type: "overlay", Source: "overlay", Options: []string{"lowerdir=" + lower[0] + ":" + s.rootfs}},
+		"overlay, index off": {Type: "overlay", Source: "overlay", Options: append(overlay("index", s.rootfs).Options, "index=off")},
+		"overlay, metacopy":  {Type: "overlay", Source: "overlay", Options: append(overlay("meta", s.rootfs).Options, "metacopy=off")},
+		"ext4 on loop":       loopMount(t, "ext4", "mke2fs", "-q", "-t", "ext4", "-d", s.rootfs, filepath.Join(dir, "ext4"), "16M"),
+		"erofs on loop":      loopMount(t, "erofs", "mkfs.erofs", "--quiet", filepath.Join(dir, "erofs"), s.rootfs),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if mount == nil {
-				t.Skip("the machine has no mke2fs, or its kernel no loop devices")
+				t.Skip("the kernel has no loop devices, or not this file system")
 			}
 			id, spec := s.spec(t, "sh", "-c", "test -e /etc/motd && ls / | grep -c layer; test $? -lt 2")
 			spec.Root.Path = "rootfs"
@@ -194,21 +195,26 @@ func TestRootfsMounts(t *testing.T) {
 	}
 }
 
-// loopMount makes an image of rootfs with mke2fs and returns its mount, nil when the machine cannot.
-func loopMount(t *testing.T, dir, rootfs string) *types.Mount {
+// loopMount makes an image with a program, which names it in its arguments, and returns its mount, nil when the kernel cannot.
+func loopMount(t *testing.T, fs, program string, args ...string) *types.Mount {
 	t.Helper()
-	mke2fs, err := exec.LookPath("mke2fs")
+	known, err := os.ReadFile("/proc/filesystems")
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil || !strings.Contains(string(known), "\t"+fs+"\n") {
 		return nil
 	}
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		return nil
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s, of the packages that make test-containerd installs: %v: %s", program, err, out)
 	}
-	image := filepath.Join(dir, "image.ext4")
-	if out, err := exec.Command(mke2fs, "-q", "-t", "ext4", "-d", rootfs, image, "16M").CombinedOutput(); err != nil {
-		t.Fatalf("mke2fs: %v: %s", err, out)
+	for _, image := range args {
+		if filepath.Base(image) == fs && filepath.IsAbs(image) {
+			return &types.Mount{Type: fs, Source: image, Options: []string{"loop"}}
+		}
 	}
-	return &types.Mount{Type: "ext4", Source: image, Options: []string{"loop"}}
+	t.Fatalf("%s %v: no image", program, args)
+	return nil
 }
 
 func TestDumpOfStacks(t *testing.T) {

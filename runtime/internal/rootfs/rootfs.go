@@ -120,6 +120,9 @@ func (m *Mount) mount(root string, newNS UserNS) error {
 	if err != nil {
 		return err
 	}
+	if m.Type == "erofs" { // can only be read, and its device is not opened for writing
+		p.flags |= unix.MS_RDONLY
+	}
 	target, done, err := m.target(root)
 	if err != nil {
 		return err
@@ -192,7 +195,7 @@ func (m *Mount) bind(target string, flags uintptr) error {
 func (m *Mount) loop(target string, p parsed) error {
 	mode := os.O_RDWR
 	flags := uint32(unix.LO_FLAGS_AUTOCLEAR)
-	if p.flags&unix.MS_RDONLY != 0 || m.Type == "erofs" {
+	if p.flags&unix.MS_RDONLY != 0 {
 		mode = os.O_RDONLY
 		flags |= unix.LO_FLAGS_READ_ONLY
 	}

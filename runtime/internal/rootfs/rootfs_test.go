@@ -1,6 +1,7 @@
 package rootfs_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -91,33 +92,57 @@ func TestBind(t *testing.T) {
 	}
 }
 
-// TestLoop mounts an image file.
+// TestLoop mounts image files.
 func TestLoop(t *testing.T) {
-	testkit.NoLeaks(t)
-	mkfs, err := exec.LookPath("mkfs.ext4")
-	if err != nil {
-		t.Skip("mkfs.ext4 (Debian's e2fsprogs) is missing")
-	}
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		t.Skip("the kernel has no loop devices")
-	}
-	dir := scratch(t)
-	image := filepath.Join(dir, "image")
-	if f, err := os.Create(image); err != nil || f.Truncate(4<<20) != nil || f.Close() != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	root := filepath.Join(dir, "root")
-	if err := rootfs.MountAll([]rootfs.Mount{{Type: "ext4", Source: image, Options: []string{"loop", "ro"}}}, root, launch.UserNamespace); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(root, "lost+found")); err != nil {
-		t.Error(err)
-	}
-	if err := rootfs.Unmount(root); err != nil {
-		t.Error(err)
+	for _, tc := range []struct {
+		fs, tool, debian string
+		args             func(image, tree string) []string
+		options          []string
+		readOnly         bool
+	}{
+		{"ext4", "mke2fs", "e2fsprogs", func(image, tree string) []string { return []string{"-q", "-t", "ext4", "-d", tree, image, "8M"} },
+			[]string{"loop"}, false},
+		{"ext4", "mke2fs", "e2fsprogs", func(image, tree string) []string { return []string{"-q", "-t", "ext4", "-d", tree, image, "8M"} },
+			[]string{"loop", "ro", "nosuid"}, true},
+		{"erofs", "mkfs.erofs", "erofs-utils", func(image, tree string) []string { return []string{"--quiet", image, tree} },
+			[]string{"loop"}, true},
+		{"erofs", "mkfs.erofs", "erofs-utils", func(image, tree string) []string { return []string{"--quiet", image, tree} },
+			[]string{"loop", "ro"}, true},
+	} {
+		t.Run(tc.fs+" "+strings.Join(tc.options, ","), func(t *testing.T) {
+			testkit.NoLeaks(t)
+			testkit.NeedFileSystem(t, tc.fs)
+			if _, err := os.Stat("/dev/loop-control"); err != nil {
+				t.Skip("the kernel has no loop devices")
+			}
+			tool, err := exec.LookPath(tc.tool)
+			if err != nil {
+				t.Fatalf("the tests need %s of Debian's %s, which make test-unit installs: %v", tc.tool, tc.debian, err)
+			}
+			dir := scratch(t)
+			tree, image, root := filepath.Join(dir, "tree"), filepath.Join(dir, "image"), filepath.Join(dir, "root")
+			if err := os.MkdirAll(filepath.Join(tree, "etc"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(tree, "etc/motd"), []byte("hello"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(tool, tc.args(image, tree)...).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v: %s", tc.tool, err, out)
+			}
+			if err := rootfs.MountAll([]rootfs.Mount{{Type: tc.fs, Source: image, Options: tc.options}}, root, launch.UserNamespace); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := os.ReadFile(filepath.Join(root, "etc/motd")); string(b) != "hello" {
+				t.Errorf("%q, %v", b, err)
+			}
+			if err := os.WriteFile(filepath.Join(root, "new"), nil, 0o644); errors.Is(err, unix.EROFS) != tc.readOnly {
+				t.Errorf("write: %v, read-only %t", err, tc.readOnly)
+			}
+			if err := rootfs.Unmount(root); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -87,4 +88,17 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// NeedFileSystem skips a test when the kernel does not have a file system.
+func NeedFileSystem(t testing.TB, name string) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/filesystems")
+	must(t, err)
+	for line := range strings.Lines(string(b)) {
+		if strings.TrimSpace(strings.TrimPrefix(line, "nodev")) == name {
+			return
+		}
+	}
+	t.Skipf("the kernel has no %s", name)
 }
