@@ -70,7 +70,8 @@ demo: build containerd busybox ## run a container under a private containerd and
 
 test: test-unit test-cli test-containerd ## unit tests, the command line and the containerd tests, on this machine
 
-test-unit: ## the tests of the packages alone
+test-unit: busybox images ## the tests of the packages alone
+	@e2e/peers/packages.sh gcc libc6-dev pkg-config libseccomp-dev
 	$(call step,unit tests)
 	@CGO_ENABLED=0 $(GO) test -tags no_grpc ./...
 
@@ -78,7 +79,7 @@ test-cli: build runc busybox ## gosudacon as its callers call it, with runc besi
 	$(call step,command line tests)
 	@$(E2E) test -count=1 -timeout 5m ./cli $(if $(ARGS),-args $(ARGS))
 
-test-containerd: build containerd busybox ## gosuda under containerd, driven by ctr
+test-containerd: build containerd busybox images ## gosuda under containerd, driven by ctr
 	$(call step,containerd tests ($(CONTAINERD_VERSION)))
 	@$(E2E) test -count=1 -timeout 15m ./containerdtest ./shimdrive ./task $(if $(ARGS),-args $(ARGS))
 
@@ -113,7 +114,7 @@ test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the 
 
 .PHONY: cgroup2-programs
 cgroup2-programs:
-	@e2e/peers/packages.sh user-mode-linux kmod
+	@e2e/peers/packages.sh user-mode-linux kmod busybox-static e2fsprogs erofs-utils
 	@mkdir -p .cache/cgroup2/unit .cache/cgroup2/e2e
 	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
 
@@ -207,3 +208,7 @@ $(PEERS)/uml-sid:
 
 busybox:
 	@e2e/peers/packages.sh busybox-static
+
+.PHONY: images
+images: # what makes images of file systems
+	@e2e/peers/packages.sh e2fsprogs erofs-utils

@@ -81,7 +81,6 @@ func logger3(args []string) {
 	signal.Ignore(syscall.SIGPIPE)
 	self := strings.Join(append(os.Args[1:], os.Environ()...), "\n")
 	os.WriteFile(filepath.Join(dir, "self"), []byte(self), 0o600)
-	os.WriteFile(filepath.Join(dir, "pid"), strconv.AppendInt(nil, int64(os.Getpid()), 10), 0o600)
 	ready := os.NewFile(5, "ready")
 	switch how {
 	case "crash":
