@@ -64,7 +64,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -92,6 +92,10 @@ test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd bu
 test-oci: build runc runtime-tools ## the OCI's validation programs: gosudacon, and runc beside it
 	$(call step,OCI validation ($(TOOLS_VERSION)))
 	@$(E2E) run ./oci $(ARGS)
+
+test-parity: build runc crun busybox ## the same 500 bundles with gosudacon, runc and crun: what their processes see, field by field
+	$(call step,parity with runc $(RUNC_VERSION) and crun)
+	@$(E2E) run ./parity $(ARGS)
 
 test-runc: containerd runc busybox # the containerd tests on the runc shim: what differs is in the tests, with the reason
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
