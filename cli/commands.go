@@ -48,9 +48,9 @@ func commands() []command {
 		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, run: start},
 		{name: "state", operands: "ID", help: "print the state of a container as JSON", min: 1, max: 1, run: state},
 		{name: "kill", operands: "ID [SIGNAL]", help: "send a signal (TERM) to a container's first process", min: 1, max: 2,
-			options: []option{{long: "all", short: "a", help: "send it to every process of the container"}}, run: kill},
+			options: []option{{long: "all", short: "a", help: "send it to every process of the container"}, regexOption}, run: kill},
 		{name: "delete", operands: "ID", help: "remove a stopped container", min: 1, max: 1,
-			options: []option{{long: "force", short: "f", help: "kill it first; one that does not exist is no error"}}, run: remove},
+			options: []option{{long: "force", short: "f", help: "kill it first; one that does not exist is no error"}, regexOption}, run: remove},
 		{name: "list", help: "list containers", options: []option{
 			{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"},
 			{long: "quiet", short: "q", help: "print ids only"}}, run: list},
@@ -64,6 +64,7 @@ func commands() []command {
 			{long: "stats", help: "print the figures once"}}, run: events},
 		{name: "spec", help: "write a config.json to begin with", options: []option{
 			{long: "bundle", short: "b", kind: text, value: "DIR", help: "where to (the working directory)"},
+			{long: "file", short: "f", kind: text, value: "FILE", help: "its name (config.json)"},
 			{long: "rootless", help: "for a user without privileges"}}, run: spec},
 		{name: "explain", operands: "[BUNDLE]", help: "print what create would do, step by step, or why it would not", max: 1, options: []option{
 			{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"},
@@ -75,6 +76,8 @@ func commands() []command {
 		{name: "help", operands: "[COMMAND]", help: "print this, or about a command", max: 1, run: help},
 	}
 }
+
+var regexOption = option{long: "regex", short: "r", help: "ID is a regular expression: all containers whose whole id it matches"}
 
 // handoverOptions say who gets parts of a new process.
 var handoverOptions = []option{

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -33,22 +35,56 @@ func startAndNotify(ctx context.Context, d *engine.Detached) error {
 }
 
 func kill(ctx context.Context, c *call) (int, error) {
-	d, err := c.open()
-	if err != nil {
-		return 0, err
-	}
-	sig := unix.SIGTERM
-	if len(c.args) > 1 {
-		if sig, err = parseSignal(c.args[1]); err != nil {
-			return 0, err
+	return 0, c.each(func(e *engine.Engine, id string) error {
+		d, err := e.Open(id)
+		if err != nil {
+			return err
+		}
+		sig := unix.SIGTERM
+		if len(c.args) > 1 {
+			if sig, err = parseSignal(c.args[1]); err != nil {
+				return err
+			}
+		}
+		all := c.opts.on("all")
+		err = d.Kill(ctx, sig, all)
+		if all && errors.Is(err, engine.ErrNotRunning) {
+			return nil // as with runc: callers make sure that nothing is left
+		}
+		return err
+	})
+}
+
+// each does something with the container of the first operand or, with --regex, with all whose id that matches, also when
+// it fails for one.
+func (c *call) each(do func(e *engine.Engine, id string) error) error {
+	var pattern *regexp.Regexp
+	if c.opts.on("regex") {
+		var err error
+		if pattern, err = regexp.Compile("^(?:" + c.args[0] + ")$"); err != nil {
+			return usagef("option --regex: %v", err)
 		}
 	}
-	all := c.opts.on("all")
-	err = d.Kill(ctx, sig, all)
-	if all && errors.Is(err, engine.ErrNotRunning) {
-		return 0, nil // as with runc: callers make sure that nothing is left
+	e, err := c.engine()
+	if err != nil {
+		return err
 	}
-	return 0, err
+	if pattern == nil {
+		return do(e, c.args[0])
+	}
+	list, err := e.List()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range list {
+		if pattern.MatchString(d.ID()) {
+			if err := do(e, d.ID()); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", d.ID(), err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // parseSignal takes a number or a name with or without SIG.
@@ -67,15 +103,13 @@ func parseSignal(s string) (unix.Signal, error) {
 }
 
 func remove(ctx context.Context, c *call) (int, error) {
-	e, err := c.engine()
-	if err != nil {
-		return 0, err
-	}
 	force := c.opts.on("force")
-	err = e.DeleteDetached(ctx, c.args[0], force)
-	var not *engine.Error
-	if force && errors.As(err, &not) && not.Kind == engine.NotFound {
-		return 0, nil
-	}
-	return 0, err
+	return 0, c.each(func(e *engine.Engine, id string) error {
+		err := e.DeleteDetached(ctx, id, force)
+		var not *engine.Error
+		if force && errors.As(err, &not) && not.Kind == engine.NotFound {
+			return nil
+		}
+		return err
+	})
 }

@@ -26,7 +26,10 @@ func spec(_ context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	name := filepath.Join(c.opts.or("bundle", "."), "config.json")
+	name := c.opts.or("file", "config.json")
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(c.opts.or("bundle", "."), name)
+	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
 		return 0, fmt.Errorf("file %s exists: remove it first", name)
