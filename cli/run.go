@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -87,19 +88,15 @@ type attendant struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	signals chan os.Signal
-	// ready is closed when the common signals are caught. Go takes a while for each, so it is done beside the creation; the
-	// realtime signals follow.
-	ready chan struct{}
+	ready   chan struct{} // closed when the common signals are caught: that takes a while, beside the creation
 }
 
 func newAttendant(ctx context.Context) *attendant {
 	a := &attendant{signals: make(chan os.Signal, 64), ready: make(chan struct{})}
 	a.ctx, a.cancel = cancelledBySignal(ctx)
 	go func() {
-		common, realtime := forwarded()
 		signal.Notify(a.signals, notIgnored(common)...)
 		close(a.ready)
-		signal.Notify(a.signals, notIgnored(realtime)...)
 	}()
 	return a
 }
@@ -129,10 +126,14 @@ func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
 		exit, err = p.wait()
 		close(ended)
 	}()
+	old := time.NewTimer(rareAfter)
+	defer old.Stop()
 	for {
 		select {
 		case <-ended:
 			return exit, err
+		case <-old.C:
+			signal.Notify(a.signals, notIgnored(rare())...)
 		case <-winch:
 			t.resize()
 		case sig := <-a.signals:

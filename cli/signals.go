@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,22 +29,27 @@ func notIgnored(list []os.Signal) []os.Signal {
 	return out
 }
 
-// firstRealtime is SIGRTMIN of the kernel; C libraries keep the first two for themselves.
-const firstRealtime = unix.Signal(34)
+// common are the signals that people and supervisors send.
+var common = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM, unix.SIGCONT,
+	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
 
-// forwarded are the signals that the process in the foreground gets when this process does: all that have no meaning for
+// rareAfter is how long a process has to live before the other signals are passed on to it: to catch one costs Go a hand-shake
+// between two threads, and for fifty of them that is a quarter of the life of `true`.
+const rareAfter = 100 * time.Millisecond
+
+// rare are the other signals that the process in the foreground gets when this process does: all that have no meaning for
 // this process itself.
-func forwarded() (common, realtime []os.Signal) {
+func rare() []os.Signal {
+	var out []os.Signal
 	for n := unix.Signal(1); n <= 64; n++ {
 		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH, 32, 33:
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH:
+		case 32, 33: // the C library's own
 		default:
-			if n < firstRealtime {
-				common = append(common, n)
-			} else {
-				realtime = append(realtime, n)
+			if !slices.Contains(common, os.Signal(n)) {
+				out = append(out, n)
 			}
 		}
 	}
-	return common, realtime
+	return out
 }

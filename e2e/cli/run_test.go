@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -46,7 +47,7 @@ func TestRunConfig(t *testing.T) {
 
 // TestRunSignals: signals go to the container, whose end is ours; one that it handles is its business.
 func TestRunSignals(t *testing.T) {
-	r := newRig(t, "sh", "-c", "trap 'echo got HUP' HUP; trap 'echo got TERM; exit 5' TERM; echo ready; while :; do sleep 0.01; done")
+	r := newRig(t, "sh", "-c", "trap 'echo got HUP' HUP; trap 'echo got 37' 37; trap 'echo got TERM; exit 5' TERM; echo ready; while :; do sleep 0.01; done")
 	cmd := r.command("run", "c")
 	pipe, w, err := os.Pipe()
 	r.check(err)
@@ -62,6 +63,9 @@ func TestRunSignals(t *testing.T) {
 	expect("ready")
 	r.check(cmd.Process.Signal(unix.SIGHUP))
 	expect("got HUP")
+	time.Sleep(300 * time.Millisecond) // then the rare ones, too, are passed on
+	r.check(cmd.Process.Signal(unix.Signal(37)))
+	expect("got 37")
 	r.check(cmd.Process.Signal(unix.SIGTERM))
 	expect("got TERM")
 	cmd.Wait()
