@@ -82,7 +82,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		}
 		return err
 	}
-	made.add(c.dir.Remove)
+	made.add(c.removeDir)
 	if c.detached {
 		if c.lock, err = c.dir.Lock(); err != nil {
 			return err
@@ -136,6 +136,14 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	}
 	begin()
 	return nil
+}
+
+// removeDir removes the container's directory. The shim's root is its own; that of detached containers is their user's.
+func (c *Container) removeDir() error {
+	if c.detached {
+		return c.dir.RemoveDir()
+	}
+	return c.dir.Remove()
 }
 
 // abort ends an init that was launched for nothing.
@@ -243,8 +251,9 @@ func homeIn(root string, uid uint32) string {
 
 // launch makes init, as far as `created`.
 func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) error {
-	makeGate := c.dir.MakeGate
-	if c.detached {
+	leave := c.detached && !r.Hold // init waits on for whoever starts it
+	makeGate := store.NewGate
+	if leave {
 		makeGate = c.dir.MakeDetachedGate
 	}
 	gate, err := makeGate()
@@ -254,7 +263,7 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) e
 	res := c.engine.resources(r.Stdio)
 	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
 	res.Trace, res.FailStep = r.Trace, r.FailStep
-	res.Detached, res.Preserve = c.detached, r.Preserve
+	res.Detached, res.Preserve = leave, r.Preserve
 	res.Born = c.born
 	res.RunHooks = c.createHooks
 	res.Home = func(pid int, uid uint32) string { return homeIn(procRoot(pid), uid) }

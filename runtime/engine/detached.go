@@ -30,6 +30,7 @@ type Detached struct {
 
 	// In the process that made it:
 	child   *child.Process
+	gate    *store.Gate // while it holds the lock
 	console *os.File
 	plan    *plan.Plan
 	trace   string
@@ -57,12 +58,13 @@ func (e *Engine) CreateDetached(ctx context.Context, r CreateRequest) (*Detached
 	err := c.create(ctx, r, func() {
 		d.dir, d.lock, d.record, d.cgroup = c.dir, c.lock, c.record, c.cgroup
 		d.child, d.console, d.plan, d.trace = c.init.child, c.console, c.plan, c.trace
-		c.gate.Close()
+		d.gate = c.gate
 	})
 	if err != nil {
 		return nil, explain(err)
 	}
 	if !r.Hold {
+		d.closeGate()
 		d.release()
 	}
 	return d, nil
@@ -192,6 +194,8 @@ func (d *Detached) state() (lifecycle.State, error) {
 		return lifecycle.Creating, nil
 	case d.record.Pid == 0, !store.Alive(d.record.Pid, d.record.StartTime):
 		return lifecycle.Stopped, nil // or its creator died on the way
+	case d.gate != nil:
+		return lifecycle.Created, nil // it waits for us
 	}
 	if frozen, err := d.group().Frozen(); err != nil {
 		return 0, errorf(Internal, err, "container %s: %v", d.id, err)
@@ -268,4 +272,11 @@ func (d *Detached) takeLock() (err error) {
 func (d *Detached) release() {
 	d.lock.Unlock()
 	d.lock = nil
+}
+
+func (d *Detached) closeGate() {
+	if d.gate != nil {
+		d.gate.Close()
+		d.gate = nil
+	}
 }

@@ -22,7 +22,7 @@ func (e *Engine) DeleteDetached(ctx context.Context, id string, force bool) erro
 	defer d.release()
 	if err := d.read(); isKind(err, NotFound) {
 		// Nothing was recorded, so nothing was made but the directory.
-		if err := dir.Remove(); err != nil {
+		if err := dir.RemoveDir(); err != nil {
 			return errorf(Internal, err, "delete: remove state: %v", err)
 		}
 		return errGone
@@ -50,13 +50,14 @@ func (d *Detached) delete(ctx context.Context, force bool) error {
 		d.Wait() // killed: it is ours to reap
 		d.child = nil
 	}
+	d.closeGate()
 	if f := d.TakeConsole(); f != nil {
 		f.Close()
 	}
 	if err := poststop(context.WithoutCancel(ctx), d.record, d.engine.StartChild); err != nil {
 		d.engine.opts.Log.Warn("hook failed", "container", d.id, "error", err)
 	}
-	if err := d.dir.Remove(); err != nil {
+	if err := d.dir.RemoveDir(); err != nil {
 		return errorf(Internal, err, "delete: remove state: %v", err)
 	}
 	return nil

@@ -79,18 +79,24 @@ func (d *Detached) endBy(ctx context.Context, hook error) error {
 }
 
 func (d *Detached) openGate(pidfd int) error {
-	gate, err := d.dir.OpenGate()
-	if errors.Is(err, store.ErrPassed) {
-		return ErrNotRunning // it has just been killed
+	if d.gate == nil {
+		gate, err := d.dir.OpenGate()
+		if errors.Is(err, store.ErrPassed) {
+			return ErrNotRunning // it has just been killed
+		}
+		if err != nil {
+			return err
+		}
+		d.gate = gate
 	}
-	if err != nil {
-		return err
-	}
-	defer gate.Close()
-	err = gate.Open(func(sig unix.Signal) error { return unix.PidfdSendSignal(pidfd, sig, nil, 0) })
+	defer d.closeGate()
+	err := d.gate.Open(func(sig unix.Signal) error { return unix.PidfdSendSignal(pidfd, sig, nil, 0) })
 	var failed *store.StartError
-	if errors.As(err, &failed) {
+	switch {
+	case errors.As(err, &failed):
 		return d.stepError(failed)
+	case errors.Is(err, unix.EPIPE):
+		return ErrNotRunning // it has just been killed
 	}
 	return err
 }

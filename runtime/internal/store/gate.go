@@ -12,7 +12,7 @@ import (
 // MakeDetachedGate makes the FIFOs of an init that outlives its creator, and opens the child's ends only.
 //
 // The child holds each of its ends open for reading and for writing. So it is itself a writer of its start gate, and goes on
-// waiting when its creator, in MakeGate the only other one, is gone: whoever opens the FIFO by its name can let it go later.
+// waiting when its creator, in NewGate the only one, is gone: whoever opens the FIFO by its name can let it go later.
 // And it is a reader of its own verdict: telling it never raises SIGPIPE, should the process that asked have died. What ends
 // such a child is a signal, and, until its creator has recorded it, the end of the control pipe.
 func (d Dir) MakeDetachedGate() (*Gate, error) {

@@ -22,8 +22,8 @@ import (
 // Names in a container's directory.
 const (
 	recordName  = "state.json"
-	GateName    = "start"   // FIFO: a byte lets init execute
-	VerdictName = "verdict" // FIFO: the failure of that, or its end
+	GateName    = "start"   // FIFO of a detached container: a byte lets init execute
+	VerdictName = "verdict" // FIFO of a detached container: the failure of that, or its end
 )
 
 // Record is what must survive a crash. It is written before the effect that it announces.
@@ -175,62 +175,47 @@ func (r *Record) check(id string) error {
 
 // Remove removes the directory and what we put into it, and the root that Make made, if nothing else is in it.
 func (d Dir) Remove() error {
-	if err := os.RemoveAll(string(d)); err != nil {
+	if err := d.RemoveDir(); err != nil {
 		return err
 	}
 	os.Remove(filepath.Dir(string(d))) // fails while there are other containers
 	return nil
 }
 
-// Gate is the two FIFOs through which init is started: the child's ends and ours.
+// RemoveDir is Remove but for the root.
+func (d Dir) RemoveDir() error {
+	// Mostly there is nothing else.
+	for _, name := range []string{recordName, GateName, VerdictName} {
+		unix.Unlink(filepath.Join(string(d), name))
+	}
+	if err := unix.Rmdir(string(d)); err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return os.RemoveAll(string(d))
+}
+
+// Gate is how init is started: the child's ends of two pipes or FIFOs, and ours.
 type Gate struct {
 	StartRead, VerdictWrite int      // the child's ends, which block; closed by CloseChildEnds
 	Start                   *os.File // write a byte to let init execute
 	Verdict                 *os.File // its failure as a report, or the end of file
 }
 
-// MakeGate makes the FIFOs and opens all four ends.
-func (d Dir) MakeGate() (*Gate, error) {
-	g := &Gate{StartRead: -1, VerdictWrite: -1}
-	start, verdict := filepath.Join(string(d), GateName), filepath.Join(string(d), VerdictName)
-	for _, p := range []string{start, verdict} {
-		if err := unix.Mkfifo(p, 0o600); err != nil {
-			return nil, &os.PathError{Op: "mkfifo", Path: p, Err: err}
-		}
+// NewGate makes the gate of an init that this process starts itself: when this process is gone, so is the only writer, which
+// ends the child.
+func NewGate() (*Gate, error) {
+	var start, verdict [2]int
+	if err := unix.Pipe2(start[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("make the start gate: %w", err)
 	}
-	var err error
-	// A FIFO opens for reading at once without O_NONBLOCK only if somebody writes, and the reverse: readers first.
-	open := func(p string, flags int) int {
-		if err != nil {
-			return -1
-		}
-		var fd int
-		if fd, err = unix.Open(p, flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
-			err = &os.PathError{Op: "open", Path: p, Err: err}
-			return -1
-		}
-		return fd
+	if err := unix.Pipe2(verdict[:], unix.O_CLOEXEC); err != nil {
+		unix.Close(start[0])
+		unix.Close(start[1])
+		return nil, fmt.Errorf("make the pipe for the verdict: %w", err)
 	}
-	g.StartRead = open(start, unix.O_RDONLY)
-	startWrite := open(start, unix.O_WRONLY)
-	verdictRead := open(verdict, unix.O_RDONLY)
-	g.VerdictWrite = open(verdict, unix.O_WRONLY)
-	for _, fd := range []int{g.StartRead, g.VerdictWrite} {
-		if err == nil {
-			err = unix.SetNonblock(fd, false)
-		}
-	}
-	if startWrite >= 0 {
-		g.Start = os.NewFile(uintptr(startWrite), start)
-	}
-	if verdictRead >= 0 {
-		g.Verdict = os.NewFile(uintptr(verdictRead), verdict)
-	}
-	if err != nil {
-		g.Close()
-		return nil, err
-	}
-	return g, nil
+	unix.SetNonblock(verdict[0], true) // for the Go poller
+	return &Gate{StartRead: start[0], VerdictWrite: verdict[1],
+		Start: os.NewFile(uintptr(start[1]), GateName), Verdict: os.NewFile(uintptr(verdict[0]), VerdictName)}, nil
 }
 
 // CloseChildEnds closes the ends that belong to the child.

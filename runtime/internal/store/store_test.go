@@ -68,11 +68,7 @@ func TestGate(t *testing.T) {
 		"failed":   {[]byte{1, 0, 0, 0, 4, 0, 0, 0, byte(unix.ENOEXEC), 0, 0, 0}, unix.ENOEXEC},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := store.Make(t.TempDir(), "x")
-			if err != nil {
-				t.Fatal(err)
-			}
-			g, err := d.MakeGate()
+			g, err := store.NewGate()
 			if err != nil {
 				t.Fatal(err)
 			}
