@@ -252,6 +252,69 @@ func TestInstalled(t *testing.T) {
 	}
 }
 
+// TestInstalledAsRunc installs the programs of both compilers, and makes the same system calls under each.
+func TestInstalledAsRunc(t *testing.T) {
+	machine, native, _ := hostArch(t)
+	r := startRunc(t)
+	calls := probeCalls(machines[machine][0][0])
+	probe := buildProbe(t, native)
+	for _, name := range []string{"containerd", "docker"} {
+		p, theirs := r.knownTo(t, readProfile(t, name+".json"))
+		if theirs.Error != "" {
+			t.Fatalf("runc: %s", theirs.Error)
+		}
+		ours := errnos(t, mustCompile(t, p, machine), probe, calls)
+		for i, want := range errnos(t, &Filter{Insns: theirs.program(), Flags: theirs.Flags}, probe, calls) {
+			if ours[i] != want {
+				t.Errorf("%s: system call %d %#x: errno %d, with runc's filter %d", name, calls[i].Nr, calls[i].Args, ours[i], want)
+			}
+		}
+	}
+}
+
+// TestInstalledX32 makes calls with the numbers of x32: a filter sees them also on a kernel that does not have the ABI, and
+// then what it lets through is ENOSYS.
+func TestInstalledX32(t *testing.T) {
+	machine, native, _ := hostArch(t)
+	if machine != AMD64 {
+		t.Skip("x32 is an ABI of x86-64")
+	}
+	probe := buildProbe(t, native)
+	number := func(name string) uint32 {
+		row, _ := lookup(name)
+		return uint32(syscallNumbers[row][abiX32]) | x32Bit
+	}
+	calls := []Data{{Nr: number("getpid")}, {Nr: number("getppid")}, {Nr: number("mount"), Args: [6]uint64{allBits}}, {Nr: 600 | x32Bit}}
+	plain := errnos(t, nil, probe, calls)
+	f := mustCompile(t, parseJSON(t, `{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":33,"architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X32"],
+		"syscalls":[{"names":["getpid"],"action":"SCMP_ACT_ALLOW"},{"names":["getppid"],"action":"SCMP_ACT_ERRNO","errnoRet":34},{"names":["futex_waitv"],"action":"SCMP_ACT_ALLOW"}]}`), machine)
+	for i, d := range calls {
+		d.Arch = abis[abiX32].audit
+		ret, err := Eval(f.Insns, d)
+		want := []uint32{retAllow, retErrno | 34, retErrno | 33, retErrno | enosys}[i]
+		if err != nil || ret != want {
+			t.Errorf("system call %#x: %#x %v, want %#x", d.Nr, ret, err, want)
+		}
+	}
+	all := *f
+	all.Insns = allowNative(f.Insns)
+	for i, got := range errnos(t, &all, probe, calls) {
+		if want := []int{plain[0], 34, 33, enosys}[i]; got != want {
+			t.Errorf("system call %#x: errno %d, want %d", calls[i].Nr, got, want)
+		}
+	}
+}
+
+// allowNative puts in front of a filter that every call of x86-64 proper is allowed, so that a program can run that tries
+// those of x32.
+func allowNative(insns []Insn) []Insn {
+	head := []Insn{
+		{Code: opLoad, K: offsetArch}, {Code: opJumpEQ, K: abis[abiAMD64].audit, Jf: 3},
+		{Code: opLoad, K: offsetNr}, {Code: opJumpGE, K: x32Bit, Jt: 1}, {Code: opReturn, K: retAllow},
+	}
+	return append(head, insns...)
+}
+
 // TestInstalledKill lets filters kill a process, by its system call and by its ABI.
 func TestInstalledKill(t *testing.T) {
 	machine, native, compat := hostArch(t)
