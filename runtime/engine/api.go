@@ -140,6 +140,8 @@ type ExecRequest struct {
 	// Cgroups are the cgroups that the process starts in, relative to the container's, by v1 controller, or by "" for all
 	// others. Nil is the container's own, or, where cgroup v2 has no room in that for processes, the one that init is in.
 	Cgroups map[string]string
+	// FailStep makes the launch fail with EIO at the given step of the plan (1 is the first); 0 never. For tests only.
+	FailStep int
 }
 
 // Kind classifies an Error for translation into gRPC codes and exit codes.

@@ -72,6 +72,7 @@ type process struct {
 	exec     string // "" for init
 	spec     *specs.Process
 	cgroups  map[string]string // ExecRequest.Cgroups
+	failStep int               // ExecRequest.FailStep
 	child    *child.Process    // nil before it runs
 	pid      int
 	status   Status // created, running or stopped

@@ -33,7 +33,7 @@ func (c *Container) AddExec(ctx context.Context, r ExecRequest) error {
 			return
 		}
 		c.publish(func() {
-			c.execs[r.ID] = &process{exec: r.ID, spec: r.Process, cgroups: r.Cgroups, status: StatusCreated, terminal: r.Process.Terminal,
+			c.execs[r.ID] = &process{exec: r.ID, spec: r.Process, cgroups: r.Cgroups, failStep: r.FailStep, status: StatusCreated, terminal: r.Process.Terminal,
 				done: make(chan struct{})}
 		})
 		c.engine.emit(Event{Kind: ExecAdded, Container: c.id, Exec: r.ID})
@@ -92,7 +92,9 @@ func (c *Container) mayStartExec(execID string) (*process, error) {
 func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*launch.Child, error) {
 	t := target{engine: c.engine, id: c.id, record: c.record, spec: c.spec, facts: c.facts, cgroup: c.cgroup, initFD: c.init.child.FD, initPid: c.init.pid,
 		below: p.cgroups}
-	return t.exec(ctx, p.exec, p.spec, c.engine.resources(io))
+	res := c.engine.resources(io)
+	res.FailStep = p.failStep
+	return t.exec(ctx, p.exec, p.spec, res)
 }
 
 // target is a running container that gets one more process.

@@ -20,37 +20,44 @@ func TestEveryStepFails(t *testing.T) {
 	tree := hostTree(t, unix.MS_PRIVATE)
 	tried := map[string]bool{} // by the step's line in the plan
 	t.Run("usual", func(t *testing.T) {
-		if n := everyStepFails(t, func(*specs.Spec) {}, tried); n < 45 {
+		if n := everyStepFails(t, func(*testing.T, *specs.Spec) {}, tried); n < 45 {
 			t.Errorf("only %d steps failed", n)
 		}
 	})
-	for name, change := range map[string]func(*specs.Spec){
-		"attributes": func(s *specs.Spec) {
+	for name, change := range map[string]func(*testing.T, *specs.Spec){
+		"attributes": func(t *testing.T, s *specs.Spec) {
 			addUserNamespace(s)
 			s.Process.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch}
 			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE}
 			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux}
 			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolDefault}
 		},
-		"seccomp agent": func(s *specs.Spec) {
+		"seccomp agent": func(t *testing.T, s *specs.Spec) {
 			s.Linux.Seccomp = notified(a)
 			s.Process.NoNewPrivileges = false
 		},
-		"network device": func(s *specs.Spec) {
+		"network device": func(t *testing.T, s *specs.Spec) {
 			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{veth(t, 9): {}}
 		},
-		"mounted passwd": func(s *specs.Spec) {
+		"mounted passwd": func(t *testing.T, s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc/passwd", Source: "/etc/passwd", Type: "bind", Options: []string{"bind"}})
 		},
-		"clocks": func(s *specs.Spec) {
+		"clocks": func(t *testing.T, s *specs.Spec) {
+			if !exists("/proc/self/timens_offsets") {
+				t.Skip("the kernel has no time namespaces (CONFIG_TIME_NS)")
+			}
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
 			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1}}
 		},
-		"user namespace beside a joined one": func(s *specs.Spec) {
+		"user namespace beside a joined one": func(t *testing.T, s *specs.Spec) {
 			addUserNamespace(s)
-			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace, Path: "/proc/self/ns/time"})
+			for i, n := range s.Linux.Namespaces {
+				if n.Type == specs.CgroupNamespace {
+					s.Linux.Namespaces[i].Path = "/proc/self/ns/cgroup"
+				}
+			}
 		},
-		"mounts": func(s *specs.Spec) {
+		"mounts": func(t *testing.T, s *specs.Spec) {
 			bind := specs.Mount{Destination: "/b", Type: "bind", Source: tree, Options: []string{"rbind", "rro", "private"}}
 			if kernelAtLeast(t, 6, 3) { // or the ids of a tmpfs cannot be mapped
 				bind.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1}}
@@ -64,8 +71,8 @@ func TestEveryStepFails(t *testing.T) {
 				specs.Mount{Destination: "/t", Type: "tmpfs", Options: []string{"remount", "size=1m"}},
 				specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
 		},
-		"no pivot": noPivot,
-		"a shared mount namespace": func(s *specs.Spec) {
+		"no pivot": func(_ *testing.T, s *specs.Spec) { noPivot(s) },
+		"a shared mount namespace": func(t *testing.T, s *specs.Spec) {
 			s.Root.Readonly, s.Process.Terminal = false, false
 			s.Mounts, s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil, nil
 			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace })
@@ -83,7 +90,7 @@ func TestEveryStepFails(t *testing.T) {
 func noPivot(s *specs.Spec) { s.Annotations = map[string]string{"test.no-pivot": "true"} }
 
 // everyStepFails makes each step fail that was not tried, and returns how many it were.
-func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]bool) (steps int) {
+func everyStepFails(t *testing.T, change func(*testing.T, *specs.Spec), tried map[string]bool) (steps int) {
 	testkit.NoLeaks(t)
 	spec := testkit.Spec("true")
 	spec.Hostname = "x"
@@ -95,7 +102,7 @@ func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]boo
 	spec.Hooks = &specs.Hooks{Prestart: hook, CreateRuntime: hook, CreateContainer: hook, StartContainer: hook} //nolint:staticcheck // prestart is in the spec
 	spec.Process.Terminal = true
 	spec.Process.Args = []string{"sleep", "1000"}
-	change(spec)
+	change(t, spec)
 	e, ev := newEngine(t)
 	dir := testkit.Bundle(t, spec)
 	request := engine.CreateRequest{ID: "x", Bundle: dir, Terminal: spec.Process.Terminal, NoPivotRoot: spec.Annotations["test.no-pivot"] != ""}
@@ -132,6 +139,60 @@ func everyStepFails(t *testing.T, change func(*specs.Spec), tried map[string]boo
 		steps++
 	}
 	return steps
+}
+
+// TestEveryExecStepFails makes each step of an exec's plan fail in turn, in a container with much of what an exec has to
+// follow it into: its start says so, nothing is left, and the next exec works.
+func TestEveryExecStepFails(t *testing.T) {
+	testkit.NoLeaks(t)
+	a := startAgent(t)
+	e, _ := newEngine(t)
+	spec := testkit.Spec("sleep", "1000")
+	addUserNamespace(spec)
+	if exists("/proc/self/timens_offsets") {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+	}
+	spec.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux}
+	spec.Linux.Seccomp = notified(a)
+	spec.Process.NoNewPrivileges = false
+	c := create(t, e, spec, nil)
+	ctx := timeout(t)
+	if err := c.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p := *spec.Process
+	p.Args, p.Terminal = []string{"true"}, true
+	p.Scheduler = &specs.Scheduler{Policy: specs.SchedBatch}
+	p.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE}
+	p.ExecCPUAffinity = &specs.CPUAffinity{Initial: "0", Final: "0"}
+	steps := 0
+	for step := 1; ; step++ {
+		id := "x" + itoa(step)
+		if err := c.AddExec(ctx, engine.ExecRequest{ID: id, Process: &p, FailStep: step}); err != nil {
+			t.Fatal(err)
+		}
+		_, console, err := c.StartExec(ctx, id, engine.Stdio{})
+		if err == nil {
+			console.Close()
+			if _, err := c.Wait(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if !errors.Is(err, unix.EIO) {
+			t.Fatalf("step %d: %v, want EIO", step, err)
+		}
+		if _, err := c.DeleteExec(ctx, id); err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
+		steps++
+	}
+	if steps < 18 {
+		t.Errorf("only %d steps failed", steps)
+	}
+	if pids, err := c.Pids(); err != nil || len(pids) != 1 {
+		t.Errorf("processes %v, %v; want init alone", pids, err)
+	}
 }
 
 // TestBadConfig: each is one clear error that names the thing.

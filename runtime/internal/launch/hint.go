@@ -74,7 +74,7 @@ func schedulerHint(s plan.Scheduler, is func(unix.Errno) bool) string {
 	case is(unix.EBUSY):
 		return "the CPUs have not that much deadline bandwidth left"
 	case is(unix.EPERM) && realtime:
-		return "CAP_SYS_NICE is missing, or the cgroup has no real-time bandwidth: see linux.resources.cpu.realtimeRuntime"
+		return "CAP_SYS_NICE is missing, or the cgroup has no real-time bandwidth: cgroup v1 has linux.resources.cpu.realtimeRuntime for that, v2 nothing"
 	case is(unix.EPERM) && s.Name == "SCHED_DEADLINE":
 		return "CAP_SYS_NICE is missing, or the cgroup does not span all CPUs, or has no real-time bandwidth"
 	case is(unix.EPERM):

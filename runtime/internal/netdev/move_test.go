@@ -109,7 +109,7 @@ func (n *network) look(t *testing.T, name string) string {
 		text = append(text, a.String())
 	}
 	slices.Sort(text)
-	return s + " " + strings.Join(text, " ")
+	return strings.TrimRight(s+" "+strings.Join(text, " "), " ")
 }
 
 // dress gives a device a hardware address, an MTU and addresses of all sorts.
@@ -120,6 +120,9 @@ func (n *network) dress(t *testing.T, name string) {
 	ip(t, "addr", "add", "192.0.2.5/24", "broadcast", "192.0.2.255", "dev", name)
 	ip(t, "addr", "add", "192.0.2.6/24", "dev", name)
 	ip(t, "addr", "add", "169.254.7.7/16", "scope", "link", "dev", name)
+	if !ipv6() {
+		return
+	}
 	l, err := n.link(name)
 	if err != nil {
 		t.Fatal(err)
@@ -141,10 +144,16 @@ func (n *network) dress(t *testing.T, name string) {
 	}
 }
 
-const (
-	dressed = "mtu 1400 mac 020000000007 192.0.2.5/24 192.0.2.6/24 2001:db8::1/64"
-	bare    = "none"
-)
+// dressed is what look says of a device after dress, and bare what it says of none.
+var dressed = "mtu 1400 mac 020000000007 192.0.2.5/24 192.0.2.6/24" + map[bool]string{true: " 2001:db8::1/64", false: ""}[ipv6()]
+
+const bare = "none"
+
+// ipv6 tells whether the kernel has IPv6.
+func ipv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
+}
 
 // TestMove: names, templates, and what a device keeps, there and back.
 func TestMove(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// validate refuses what is missing, malformed, or not honoured by this engine yet.
+// validate refuses what is missing, malformed, or not to be had on this machine.
 func (c *compiler) validate() error {
 	s := c.spec
 	if v := s.Version; v == "" {
@@ -24,21 +24,10 @@ func (c *compiler) validate() error {
 		s.Linux = &specs.Linux{}
 	}
 	l := s.Linux
-	for _, unsupported := range []struct {
-		set  bool
-		name string
-	}{} {
-		if unsupported.set {
-			return &Error{unsupported.name, "is not supported yet"}
-		}
-	}
 	if l.MountLabel != "" && !c.facts.SELinux {
 		return &Error{"linux.mountLabel", "SELinux is not enabled in this kernel"}
 	}
-	if l.IntelRdt != nil {
-		return c.intelRdt()
-	}
-	for _, check := range []func() error{c.validateSizes, c.validateMaps, c.validateHooks} {
+	for _, check := range []func() error{c.intelRdt, c.validateSizes, c.validateMaps, c.validateHooks} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -88,6 +77,9 @@ func (c *compiler) validateProcess(p *specs.Process) error {
 
 // intelRdt refuses linux.intelRdt.
 func (c *compiler) intelRdt() error {
+	if c.spec.Linux.IntelRdt == nil {
+		return nil
+	}
 	if c.facts.Resctrl != nil {
 		if lack := c.facts.Resctrl(); lack != "" {
 			return &Error{"linux.intelRdt", lack}
