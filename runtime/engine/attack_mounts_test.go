@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -17,6 +18,9 @@ import (
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/runtime/internal/testkit"
 )
+
+// raceTime bounds the tests of races, on slow machines.
+const raceTime = 5 * time.Second
 
 // swap exchanges two files as fast as it can until the test calls stop, which returns how often: what another container that
 // shares the volume does.
@@ -82,7 +86,6 @@ func TestAttackMountRace(t *testing.T) {
 	if err := os.MkdirAll(inside, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	before := mountPoints(t, os.Getpid())
 	stop := swap(t, filepath.Join(volume, "dir"), filepath.Join(volume, "link"))
 
 	// A runtime that walks the path as a string is hit soon: the attack is real.
@@ -102,7 +105,8 @@ func TestAttackMountRace(t *testing.T) {
 	e, _ := newEngine(t)
 	ctx := timeout(t)
 	created := 0
-	for range 50 {
+	tries := 0
+	for end := time.Now().Add(raceTime); tries < 50 && time.Now().Before(end); tries++ {
 		spec.Linux.CgroupsPath = "/" + newID()
 		testkit.WriteConfig(t, bundle, spec)
 		c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: bundle})
@@ -136,15 +140,17 @@ func TestAttackMountRace(t *testing.T) {
 		}
 	}
 	swaps := stop()
-	t.Logf("the naive mkdir was hit at try %d; %d swaps, %d of 50 created", hit+1, swaps, created)
-	if swaps < 1000 {
-		t.Errorf("only %d swaps", swaps)
+	t.Logf("the naive mkdir was hit at try %d; %d swaps, %d of %d created", hit+1, swaps, created, tries)
+	if swaps < 1000 || created == 0 {
+		t.Errorf("%d swaps, %d containers created", swaps, created)
 	}
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
 		t.Errorf("made on the host: %v", left)
 	}
-	if after := mountPoints(t, os.Getpid()); len(after) != len(before) {
-		t.Errorf("the host has %d mounts, had %d", len(after), len(before))
+	for _, p := range mountPoints(t, os.Getpid()) { // elsewhere others may be at work
+		if strings.HasPrefix(p, outside) || strings.HasPrefix(p, volume) {
+			t.Errorf("mounted on the host: %s", p)
+		}
 	}
 }
 
@@ -365,7 +371,7 @@ func TestAttackMaskRace(t *testing.T) {
 	stop := swap(t, filepath.Join(dev, "null"), filepath.Join(dev, "link"))
 	e, _ := newEngine(t)
 	ran := 0
-	for range 25 {
+	for n, end := 0, time.Now().Add(raceTime); n < 25 && time.Now().Before(end); n++ {
 		out, err := tryRun(t, e, spec, bundle)
 		switch {
 		case err == nil && out == "1:3\n1:3":
@@ -394,7 +400,7 @@ func TestAttackSysctlRace(t *testing.T) {
 	stop := swap(t, filepath.Join(root, "proc"), filepath.Join(root, "link"))
 	e, _ := newEngine(t)
 	ran := 0
-	for range 25 {
+	for n, end := 0, time.Now().Add(raceTime); n < 25 && time.Now().Before(end); n++ {
 		out, err := tryRun(t, e, spec, bundle)
 		switch {
 		case err == nil && out == "1":

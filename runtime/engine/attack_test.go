@@ -141,7 +141,9 @@ func attacker(args []string) {
 			fmt.Println(line)
 		}
 	case "hunt":
-		hunt()
+		hunt(false)
+	case "freeze":
+		hunt(true)
 	case "keys":
 		keys(args[1:])
 	case "tty":
@@ -214,8 +216,9 @@ func cause(err error) error {
 }
 
 // hunt stops every process that appears in its pid namespace as soon as it sees it, looks at it, and lets it go, until
-// something arrives on standard input. It says what it got of each.
-func hunt() {
+// something arrives on standard input. It says what it got of each. To freeze is to leave the first that has not executed
+// anything yet stopped.
+func hunt(freeze bool) {
 	done := make(chan struct{})
 	go func() {
 		os.Stdin.Read(make([]byte, 1))
@@ -241,6 +244,9 @@ func hunt() {
 			return
 		default:
 		}
+		if runtime.NumCPU() == 1 { // let them run, and interrupt them
+			unix.Nanosleep(&unix.Timespec{Nsec: 10_000}, nil)
+		}
 		for _, name := range list() {
 			pid, _ := strconv.Atoi(name)
 			if unix.Kill(pid, unix.SIGSTOP) != nil {
@@ -252,6 +258,11 @@ func hunt() {
 			}
 			var st unix.Stat_t
 			err := unix.Stat("/proc/"+name+"/exe", &st)
+			if freeze && err == unix.EACCES {
+				fmt.Println("frozen")
+				<-done
+				return
+			}
 			fmt.Printf("caught exe %s inode %d: %s\n", errno(err), st.Ino, strings.Join(lookAt(pid), ", "))
 			unix.Kill(pid, unix.SIGCONT)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -75,6 +76,87 @@ func TestAttackWaitingInit(t *testing.T) {
 	}
 }
 
+// hunter runs one in the container. What it says comes out of lines, until stop.
+func hunter(t *testing.T, c *engine.Container, spec *specs.Spec, how string) (lines chan string, stop func()) {
+	t.Helper()
+	in, stdin, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stdin.Close() })
+	defer in.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ctx := timeout(t)
+	p := *spec.Process
+	p.Args = []string{attackPath, how}
+	c.AddExec(ctx, engine.ExecRequest{ID: "hunter", Process: &p})
+	if _, _, err = c.StartExec(ctx, "hunter", engine.Stdio{In: in, Out: w, Err: w}); err != nil {
+		t.Fatal(err)
+	}
+	lines = make(chan string, 1000)
+	go func() {
+		defer r.Close()
+		for s := bufio.NewScanner(r); s.Scan(); {
+			lines <- s.Text()
+		}
+		close(lines)
+	}()
+	if l := <-lines; l != "ready" {
+		t.Fatalf("the hunter says %q", l)
+	}
+	return lines, func() { stdin.Close() }
+}
+
+// TestAttackFrozenExec: a container stops a process that enters it before its execve, and leaves it so. Who asked for the exec
+// waits, but the container can be killed, and then nobody waits any more.
+func TestAttackFrozenExec(t *testing.T) {
+	testkit.NoLeaks(t)
+	e, _ := newEngine(t)
+	spec := attackSpec(t)
+	c := started(t, e, spec)
+	ctx := timeout(t)
+	lines, _ := hunter(t, c, spec, "freeze")
+	ended := make(chan error, 1)
+	id, frozen := "", false
+	for i := 0; !frozen; i++ {
+		id = "x" + itoa(i)
+		c.AddExec(ctx, engine.ExecRequest{ID: id, Process: testkit.Spec("true").Process})
+		go func(id string) {
+			_, _, err := c.StartExec(ctx, id, engine.Stdio{})
+			ended <- err
+		}(id)
+		for came := false; !came && !frozen; {
+			select {
+			case err := <-ended:
+				if came = true; err != nil || i > 2000 {
+					t.Fatalf("try %d: %v", i, err)
+				}
+				c.Wait(ctx, id)
+			case l := <-lines:
+				frozen = l == "frozen" // else it was caught after its execve
+			}
+		}
+	}
+	if err := c.Kill(ctx, "", uint32(unix.SIGKILL), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil { // it was stopped after we had let it go
+		if exit, err := c.Wait(ctx, id); err != nil || exit.Status != 137 {
+			t.Errorf("the exec: %+v, %v", exit, err)
+		}
+	}
+	if exit, err := c.Wait(ctx, ""); err != nil || exit.Status != 137 {
+		t.Errorf("wait: %+v, %v", exit, err)
+	}
+	if _, err := c.Delete(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAttackEnteringExec: a container hunts for the processes that enter it, stops each as soon as it sees it and looks at
 // it. It must never see the engine's file, and at a process before its execve nothing at all.
 func TestAttackEnteringExec(t *testing.T) {
@@ -91,35 +173,8 @@ func TestAttackEnteringExec(t *testing.T) {
 				spec = inUserNS(attackSpec(t, "CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH"))
 			}
 			c := started(t, e, spec)
-			in, stop, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer in.Close()
-			r, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
 			ctx := timeout(t)
-			p := *spec.Process
-			p.Args = []string{attackPath, "hunt"}
-			c.AddExec(ctx, engine.ExecRequest{ID: "hunter", Process: &p})
-			_, _, err = c.StartExec(ctx, "hunter", engine.Stdio{In: in, Out: w, Err: w})
-			w.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines := make(chan string, 1000)
-			go func() {
-				for s := bufio.NewScanner(r); s.Scan(); {
-					lines <- s.Text()
-				}
-				close(lines)
-			}()
-			if l := <-lines; l != "ready" {
-				t.Fatalf("the hunter says %q", l)
-			}
+			lines, stop := hunter(t, c, spec, "hunt")
 			inWindow, after := 0, 0
 			look := func(l string) {
 				switch {
@@ -135,7 +190,7 @@ func TestAttackEnteringExec(t *testing.T) {
 					after++
 				}
 			}
-			for i := 0; i < 2000 && inWindow < 5 && !t.Failed(); i++ {
+			for i, end := 0, time.Now().Add(15*time.Second); time.Now().Before(end) && inWindow < 5 && !t.Failed(); i++ {
 				id := "x" + itoa(i)
 				c.AddExec(ctx, engine.ExecRequest{ID: id, Process: testkit.Spec("sleep", "0.002").Process})
 				if _, _, err := c.StartExec(ctx, id, engine.Stdio{}); err != nil {
@@ -147,7 +202,7 @@ func TestAttackEnteringExec(t *testing.T) {
 					look(<-lines)
 				}
 			}
-			stop.Close()
+			stop()
 			for l := range lines {
 				look(l)
 			}
