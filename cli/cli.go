@@ -114,7 +114,11 @@ func dispatch(in Invocation) (int, error) {
 
 // engine opens the engine for the state root that the caller asked for.
 func (c *call) engine() (*engine.Engine, error) {
-	root := c.global.or("root", stateRoot)
+	root := stateRoot
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+		root = filepath.Join(dir, "gosudacon")
+	}
+	root = c.global.or("root", root)
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,9 +19,7 @@ import (
 var missing = map[string]string{
 	"checkpoint": "checkpoints are not there yet",
 	"restore":    "checkpoints are not there yet",
-	"init":       "runc's own",
 	"mounts":     "mounts of a running container are not there yet",
-	"--usage":    "a short form of --help",
 }
 
 var (
@@ -24,58 +27,123 @@ var (
 	longOption  = regexp.MustCompile(`(?m)^\s+(?:-., )*--([a-z0-9-]+)`)
 )
 
-// TestEveryFlag asks runc and crun for their commands and options, and gosudacon whether it knows them.
+// special is what gosudacon does with options that it takes for callers of the peers.
+var special = map[string]string{
+	" --rootless":                "ignored",
+	" --cgroup-manager":          "cgroupfs and systemd",
+	"create --no-subreaper":      "ignored",
+	"exec --no-subreaper":        "ignored",
+	"update --kernel-memory":     "ignored, with a warning",
+	"update --kernel-memory-tcp": "ignored, with a warning",
+	"update --l3-cache-schema":   "refused: no Intel RDT yet",
+	"update --mem-bw-schema":     "refused: no Intel RDT yet",
+}
+
+var update = flag.Bool("update", false, "rewrite the table of options in docs/gosudacon.md")
+
+// peerFlags are the options that a program's help has, by command; "" has the global ones.
+func peerFlags(t *testing.T, program string) map[string][]string {
+	t.Helper()
+	help := func(args ...string) string {
+		out, err := exec.Command(program, append(args, "--help")...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %q: %v: %s", program, args, err, out)
+		}
+		return string(out)
+	}
+	options := func(text string) (list []string) {
+		for _, o := range longOption.FindAllStringSubmatch(text, -1) {
+			if o[1] != "help" && o[1] != "version" && o[1] != "usage" {
+				list = append(list, "--"+o[1])
+			}
+		}
+		return list
+	}
+	flags := map[string][]string{"": options(help())}
+	_, list, _ := strings.Cut(help(), "COMMANDS:")
+	list, _, _ = strings.Cut(list, "\n\n")
+	for _, m := range commandLine.FindAllStringSubmatch(list, -1) {
+		if m[1] != "help" {
+			flags[m[1]] = options(help(m[1]))
+		}
+	}
+	return flags
+}
+
+// TestEveryFlag asks runc and crun for their commands and options, and gosudacon whether it knows them; and the table in docs/gosudacon.md
+// says so.
 func TestEveryFlag(t *testing.T) {
 	r := newRig(t, "true")
-	peers := map[string]string{"runc": r.withRunc().program}
-	if tree, err := containerdtest.FindTree(); err == nil {
-		if dir, err := tree.Peer("crun"); err == nil {
-			peers["crun"] = filepath.Join(dir, "crun")
-		}
+	tree, err := containerdtest.FindTree()
+	r.check(err)
+	crun, err := tree.Peer("crun")
+	if err != nil {
+		t.Skipf("without crun there is no table: %v", err)
 	}
-	known := func(peer string, args ...string) {
-		key := strings.Join(args, " ")
-		for _, a := range args {
-			if name, _, _ := strings.Cut(a, "="); missing[name] != "" {
-				return
-			}
+	runcs, cruns := peerFlags(t, r.withRunc().program), peerFlags(t, filepath.Join(crun, "crun"))
+	var b strings.Builder
+	b.WriteString("| command | option | runc | crun | gosudacon |\n|---|---|---|---|---|\n")
+	has := func(flags map[string][]string, command, option string) string {
+		list, ok := flags[command]
+		if ok && (option == "" || slices.Contains(list, option)) {
+			return "yes"
 		}
-		out, _ := exec.Command(r.program, append(args, "--help")...).CombinedOutput()
-		if text := string(out); strings.Contains(text, "unknown option") || strings.Contains(text, "unknown command") {
-			t.Errorf("%s has %s: %s", peer, key, text)
-		}
+		return "–"
 	}
-	count := 0
-	for peer, program := range peers {
-		help := func(args ...string) string {
-			out, err := exec.Command(program, append(args, "--help")...).CombinedOutput()
-			if err != nil {
-				t.Fatalf("%s %q: %v: %s", peer, args, err, out)
-			}
-			return string(out)
-		}
-		_, list, _ := strings.Cut(help(), "COMMANDS:")
-		list, _, _ = strings.Cut(list, "\n\n")
-		for _, m := range commandLine.FindAllStringSubmatch(list, -1) {
-			command := m[1]
-			if command == "help" {
+	for _, command := range union(slices.Collect(maps.Keys(runcs)), slices.Collect(maps.Keys(cruns))) {
+		for _, option := range union([]string{""}, runcs[command], cruns[command]) {
+			if command == "" && option == "" {
 				continue
 			}
-			known(peer, command)
-			for _, o := range longOption.FindAllStringSubmatch(help(command), -1) {
-				known(peer, command, "--"+o[1]+"=1")
-				count++
+			ours := r.takes(command, option)
+			if ours == "–" && missing[command] == "" {
+				t.Errorf("%s %s is not known", command, option)
 			}
-		}
-		for _, o := range longOption.FindAllStringSubmatch(help(), -1) {
-			if name := o[1]; name != "help" && name != "version" {
-				known(peer, "--"+name+"=1")
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", command, option, has(runcs, command, option), has(cruns, command, option), ours)
+			if ours == "–" {
+				break // of a command that is not there, neither are its options
 			}
 		}
 	}
-	if count < 60 {
-		t.Errorf("only %d options were found in the help of %v", count, peers)
+	const begin, end = "<!-- BEGIN OPTIONS -->\n", "<!-- END OPTIONS -->\n"
+	file := filepath.Join(string(tree), "docs", "gosudacon.md")
+	doc, err := os.ReadFile(file)
+	r.check(err)
+	before, rest, ok1 := strings.Cut(string(doc), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	want := before + begin + b.String() + end + after
+	switch {
+	case !ok1 || !ok2:
+		t.Fatalf("%s has no place for the table", file)
+	case *update:
+		r.check(os.WriteFile(file, []byte(want), 0o644))
+	case want != string(doc):
+		t.Errorf("%s does not say what the programs say; run this test with -update", file)
 	}
+}
+
+// takes tells what gosudacon does with an option, or with a command.
+func (r *rig) takes(command, option string) string {
+	r.t.Helper()
+	args := strings.Fields(command)
+	if option != "" {
+		args = append(args, option+"=1") // a value that most kinds of options take; the others say that it is wrong
+	}
+	out, _ := exec.Command(r.program, append(args, "--help")...).CombinedOutput()
+	if text := string(out); strings.Contains(text, "unknown option") || strings.Contains(text, "unknown command") {
+		return "–"
+	}
+	if s := special[command+" "+option]; s != "" {
+		return s
+	}
+	return "yes"
+}
+
+// union returns the sorted elements of lists, each once.
+func union(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // TestRegex: crun's --regex, for many containers at once.
