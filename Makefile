@@ -101,9 +101,8 @@ test-runc: containerd runc busybox # the containerd tests on the runc shim: what
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
 
 CGROUP2_SUITES = shimdrive task
-test-cgroup2: build containerd busybox cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
+test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)
-	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
 	@e2e/uml/run.sh -t 2400 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
 	@$(MAKE) test-cgroup2-next test-systemd
 
@@ -116,18 +115,22 @@ test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the 
 	@UML_KERNEL=$(CURDIR)/$(PEERS)/uml-sid/usr/bin/linux.uml UML_MODULES=$(CURDIR)/$(PEERS)/uml-sid/usr/lib/uml/modules \
 		e2e/uml/run.sh e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
-.PHONY: cgroup2-programs
+.PHONY: cgroup2-programs cgroup2-suites
 cgroup2-programs:
 	@e2e/peers/packages.sh user-mode-linux kmod busybox-static e2fsprogs erofs-utils
-	@mkdir -p .cache/cgroup2/unit .cache/cgroup2/e2e
+	@mkdir -p .cache/cgroup2/unit
 	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
 
+cgroup2-suites: build containerd busybox
+	@mkdir -p .cache/cgroup2/e2e
+	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
+
 SYSTEMD_TESTS := ./runtime/internal/cgroup ./runtime/engine
-test-systemd: cgroup2-programs ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
+test-systemd: cgroup2-suites cgroup2-programs ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
 	$(call step,systemd tests)
 	@e2e/peers/packages.sh systemd dbus
-	@e2e/uml/run.sh -s e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
-	@e2e/uml/run.sh -s -1 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" ""
+	@e2e/uml/run.sh -s -t 1200 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
+	@e2e/uml/run.sh -s -1 -t 1200 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the package's testdata

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,6 +127,41 @@ func TestResourceFiles(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestResourceDocs: docs/cgroups.md names every property with its files.
+func TestResourceDocs(t *testing.T) {
+	data, err := os.ReadFile("../../../docs/cgroups.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	general := regexp.MustCompile(`\[[^]]*\]`) // which of a list
+	rows := map[string][]string{}
+	for line := range strings.Lines(string(data)) {
+		if cells := strings.Split(line, "|"); len(cells) > 4 && strings.HasPrefix(cells[1], " `") {
+			rows[strings.Trim(cells[1], " `")] = cells
+		}
+	}
+	for _, test := range fileCases(t) {
+		property := general.ReplaceAllString(test.property, "[]")
+		cells := rows[property]
+		if cells == nil {
+			t.Errorf("docs/cgroups.md has no row for %s", property)
+			continue
+		}
+		for i, knobs := range [][]knob{test.v1, test.v2} {
+			cell := cells[2+i]
+			if (knobs == nil) != strings.Contains(cell, "–") {
+				t.Errorf("%s, cgroup v%d: %q, and there is %v", property, i+1, cell, knobs)
+			}
+			for _, k := range knobs {
+				file := strings.Replace(k.file, hugePage(), "SIZE", 1)
+				if !strings.Contains(cell, "`"+file+"`") && property != "unified[]" {
+					t.Errorf("%s, cgroup v%d: %q does not name %s", property, i+1, cell, file)
+				}
+			}
+		}
+	}
 }
 
 func (f *fileCase) check(t *testing.T, c *Cgroup, err error, bare *Cgroup, controller string, knobs []knob) {
