@@ -38,7 +38,7 @@ ln -s fd/2 dev/stderr
 mount -t devpts -o ptmxmode=666 devpts dev/pts
 mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t tmpfs -o mode=755 tmpfs run
-mkdir -m 1777 run/tmp
+mkdir -p srv && mount -t tmpfs -o mode=1777 tmpfs srv
 mkdir run/uml run/old
 mount -t hostfs -o "$uml_work" none run/uml || die "mount hostfs" # where run.sh looks for the status
 mkdir -p "lib/modules/$(uname -r)" && mount --bind "$modules" "lib/modules/$(uname -r)"

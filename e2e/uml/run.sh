@@ -69,7 +69,7 @@ quote() {
 {
 	export -p
 	printf 'cd %s\n' "$(quote "$PWD")"
-	printf 'export TMPDIR=/run/tmp\n'
+	printf 'export TMPDIR=/srv\n'
 	printf 'exec %s\n' "$(quote "$@")"
 } >"$work/command"
 

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -121,7 +120,6 @@ func TestAttackConfig(t *testing.T) {
 			}
 			tc.make(t, dir)
 			e, ev := newEngine(t)
-			began := time.Now()
 			c, err := e.Create(timeout(t), engine.CreateRequest{ID: newID(), Bundle: dir})
 			if err == nil {
 				c.Delete(timeout(t))
@@ -129,9 +127,6 @@ func TestAttackConfig(t *testing.T) {
 			}
 			if text := err.Error(); !strings.Contains(text, tc.want) || len(text) > 2000 {
 				t.Errorf("%.300s (%d bytes), want %q", text, len(text), tc.want)
-			}
-			if took := time.Since(began); took > 10*time.Second {
-				t.Errorf("the refusal took %v", took)
 			}
 			if len(ev.kinds()) > 0 {
 				t.Errorf("events: %v", ev.kinds())

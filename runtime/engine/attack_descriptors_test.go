@@ -73,7 +73,7 @@ func TestAttackWorkDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer box.Delete(ctx)
+	defer func() { box.Delete(timeout(t)) }()
 	cwds := []string{"/link", "/link/sub", "/proc/self/cwd", "/proc/1/cwd", "/proc/self/root", "/proc/self/task/1/fd/9", "/proc/thread-self/fd/9"}
 	leaky := 0
 	for n := 3; n <= 40; n++ {
@@ -89,6 +89,7 @@ func TestAttackWorkDir(t *testing.T) {
 	// What runs in such a directory says so.
 	script := []string{"sh", "-c", "pwd; ls; ls ..; ls ../marker ../../etc"}
 	for i, cwd := range cwds {
+		ctx := timeout(t)
 		evil := attackSpec(t)
 		evil.Process.Cwd, evil.Process.Args = cwd, script
 		evil.Linux.CgroupsPath = "/" + newID()

@@ -103,10 +103,10 @@ func TestAttackMountRace(t *testing.T) {
 	}
 
 	e, _ := newEngine(t)
-	ctx := timeout(t)
 	created := 0
 	tries := 0
 	for end := time.Now().Add(raceTime); tries < 50 && time.Now().Before(end); tries++ {
+		ctx := timeout(t)
 		spec.Linux.CgroupsPath = "/" + newID()
 		testkit.WriteConfig(t, bundle, spec)
 		c, err := e.Create(ctx, engine.CreateRequest{ID: newID(), Bundle: bundle})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +161,9 @@ func TestAttackFrozenExec(t *testing.T) {
 // TestAttackEnteringExec: a container hunts for the processes that enter it, stops each as soon as it sees it and looks at
 // it. It must never see the engine's file, and at a process before its execve nothing at all.
 func TestAttackEnteringExec(t *testing.T) {
+	if runtime.NumCPU() == 1 {
+		t.Skip("one CPU: nobody sees a process between two of its steps")
+	}
 	testkit.NoLeaks(t)
 	var own unix.Stat_t
 	if err := unix.Stat("/proc/self/exe", &own); err != nil {
