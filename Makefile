@@ -24,6 +24,10 @@ CONTAINERD := $(PEERS)/containerd-$(CONTAINERD_VERSION)
 RUNC       := $(PEERS)/runc-$(RUNC_VERSION)
 TOOLS_VERSION      := $(shell awk '$$1 == "github.com/opencontainers/runtime-tools" { print $$2 }' e2e/peers/runtime-tools/go.mod)
 TOOLS      := $(PEERS)/runtime-tools-$(TOOLS_VERSION)
+NERDCTL_VERSION    := $(shell awk '$$2 == "github.com/containerd/nerdctl/v2" { print $$3 }' e2e/peers/nerdctl/go.mod)
+CNI_VERSION        := $(shell awk '$$1 == "github.com/containernetworking/plugins" { print $$2 }' e2e/peers/cni/go.mod)
+NERDCTL    := $(PEERS)/nerdctl-$(NERDCTL_VERSION)
+CNI        := $(PEERS)/cni-$(CNI_VERSION)
 
 # The packages whose tests are about the kernel; make test-cgroup2 runs them on another one.
 KERNEL_TESTS := ./runtime/internal/cgroup ./runtime/internal/hooks ./runtime/internal/rootfs ./runtime/engine ./shim/task
@@ -64,7 +68,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-legacy test-oci test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-legacy test-oci test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -82,6 +86,11 @@ test-cli: build runc busybox ## gosudacon as its callers call it, with runc besi
 test-containerd: build containerd busybox images ## gosuda under containerd, driven by ctr
 	$(call step,containerd tests ($(CONTAINERD_VERSION)))
 	@$(E2E) test -count=1 -timeout 15m ./containerdtest ./shimdrive ./task $(if $(ARGS),-args $(ARGS))
+
+test-nerdctl: build containerd runc nerdctl cni busybox ## gosuda under nerdctl: its flags, hooks, logger, networks and compose
+	@e2e/peers/packages.sh iptables procps tini
+	$(call step,nerdctl tests ($(NERDCTL_VERSION)))
+	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./nerdctl $(if $(ARGS),-args $(ARGS))
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
@@ -156,7 +165,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 
 ## peers and tools
 
-.PHONY: peers containerd runc crun runtime-tools busybox
+.PHONY: peers containerd runc crun runtime-tools nerdctl cni busybox
 peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
@@ -191,6 +200,22 @@ $(TOOLS)/runtimetest:
 	@mkdir -p $(TOOLS)
 	@cd e2e/peers/runtime-tools && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(TOOLS)/ tool && \
 		cp -f $$($(GO) list -m -f '{{.Dir}}' github.com/opencontainers/runtime-tools)/rootfs-*.tar.gz $(CURDIR)/$(TOOLS)/
+
+nerdctl: $(NERDCTL)/nerdctl
+	@ln -sfn $(notdir $(NERDCTL)) $(PEERS)/nerdctl
+
+$(NERDCTL)/nerdctl:
+	$(call step,build nerdctl $(NERDCTL_VERSION): some minutes the first time)
+	@mkdir -p $(NERDCTL)
+	@cd e2e/peers/nerdctl && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(NERDCTL)/ github.com/containerd/nerdctl/v2/cmd/nerdctl
+
+cni: $(CNI)/bridge
+	@ln -sfn $(notdir $(CNI)) $(PEERS)/cni
+
+$(CNI)/bridge:
+	$(call step,build the CNI plugins $(CNI_VERSION))
+	@mkdir -p $(CNI)
+	@cd e2e/peers/cni && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(CNI)/ tool
 
 crun: $(PEERS)/crun
 $(PEERS)/crun:

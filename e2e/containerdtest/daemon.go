@@ -37,6 +37,8 @@ type Config struct {
 	Env []string
 	// Debug turns on the debug log of containerd and its shims.
 	Debug bool
+	// Extra is appended to containerd's configuration file.
+	Extra string
 }
 
 // Daemon is a running private containerd. Close it.
@@ -104,7 +106,7 @@ func (d *Daemon) configText() string {
 		text += `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.zfs", "io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox"]` + "\n"
 	}
 	text += fmt.Sprintf("[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n[debug]\nlevel = %q\n", d.Address(), d.Address()+".ttrpc", level)
-	return text
+	return text + d.Extra
 }
 
 // Launch starts containerd again after Kill and returns when its socket answers.

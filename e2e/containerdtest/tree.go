@@ -28,7 +28,8 @@ func FindTree() (Tree, error) {
 func (t Tree) Bin() string { return filepath.Join(string(t), "bin") }
 
 // Peer is the directory in which make peers leaves a peer's programs: "containerd" has containerd, ctr and
-// containerd-shim-runc-v2; "runc" has runc; "crun" has crun; "runtime-tools" has its validation programs; "containerd-1.6" and "containerd-1.7" Debian's packages.
+// containerd-shim-runc-v2; "runc" has runc; "crun" has crun; "runtime-tools" has its validation programs; "nerdctl" has nerdctl; "cni"
+// has the CNI plugins that nerdctl uses; "containerd-1.6" and "containerd-1.7" Debian's packages.
 func (t Tree) Peer(name string) (string, error) {
 	dir := filepath.Join(string(t), ".cache", "peers", name)
 	switch name {

@@ -1,0 +1,274 @@
+// Package nerdctl tests a containerd runtime under nerdctl, which uses more of it than ctr does: OCI hooks, a logger of its own, the
+// namespaces of other containers, terminals that come and go.
+//
+// The runtime is gosuda's unless -runtime names another one; on io.containerd.runc.v2 the same tests show that they ask for what nerdctl's
+// users have. Networks are those of a network namespace that the tests make for themselves.
+package nerdctl
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gosuda/gosudacon/e2e/containerdtest"
+)
+
+const runcRuntime = "io.containerd.runc.v2"
+
+var (
+	runtimeFlag = flag.String("runtime", "io.containerd.gosuda.v2", "containerd runtime to test")
+	binFlag     = flag.String("bin", "", "directory of gosuda's shim (default: where make build leaves it)")
+)
+
+const testImage = containerdtest.Image
+
+// monitorInterval is how often containerd looks for containers to restart.
+const monitorInterval = 200 * time.Millisecond
+
+// shared is what all tests use.
+var shared struct {
+	dir     string // of everything that is made
+	program string // nerdctl
+	plugins string // directory of CNI's
+	daemon  *containerdtest.Daemon
+}
+
+func TestMain(m *testing.M) {
+	containerdtest.Main()
+	flag.Parse()
+	// The plugins of CNI and nerdctl have directories that no flag changes.
+	if err := containerdtest.Alone("/var/lib/cni", "/run/nerdctl"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(withContainerd(m))
+}
+
+// withContainerd runs the tests around one containerd and fails when something of it is left.
+func withContainerd(m *testing.M) int {
+	if err := setUp(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(shared.dir)
+	code := m.Run()
+	left := leftovers()
+	more, err := shared.daemon.Close()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stop containerd:", err)
+		code = 1
+	}
+	for _, l := range append(left, more...) {
+		fmt.Fprintln(os.Stderr, "left behind:", l)
+		if *runtimeFlag != runcRuntime { // it leaves sockets
+			code = 1
+		}
+	}
+	if code != 0 {
+		log := strings.SplitAfter(shared.daemon.Log(), "\n")
+		fmt.Fprintf(os.Stderr, "containerd's log ends with:\n%s", strings.Join(log[max(0, len(log)-30):], ""))
+	}
+	return code
+}
+
+func setUp() error {
+	tree, err := containerdtest.FindTree()
+	if err != nil {
+		return err
+	}
+	containerd, err := tree.Peer("containerd")
+	if err != nil {
+		return err
+	}
+	program, err := tree.Peer("nerdctl")
+	if err != nil {
+		return err
+	}
+	if shared.plugins, err = tree.Peer("cni"); err != nil {
+		return err
+	}
+	shared.program = filepath.Join(program, "nerdctl")
+	if shared.dir, err = os.MkdirTemp("", "gosuda-nerd-"); err != nil {
+		return err
+	}
+	image := filepath.Join(shared.dir, "image.tar")
+	err = errors.Join(os.Chmod(shared.dir, 0o711), os.Mkdir(file("d"), 0o711), os.Mkdir(file("tmp"), 0o700), containerdtest.WriteImage(image))
+	if err != nil {
+		return err
+	}
+	config := containerdtest.Config{
+		Bin:       containerd,
+		Path:      []string{cmp.Or(*binFlag, tree.Bin()), containerd},
+		Dir:       file("d"),
+		Namespace: fmt.Sprintf("gosuda-nerd-%d", os.Getpid()),
+		Extra:     fmt.Sprintf("[plugins.\"io.containerd.monitor.container.v1.restart\"]\ninterval = %q\n", monitorInterval),
+	}
+	runc, err := tree.Peer("runc")
+	if err != nil {
+		return err
+	}
+	config.Path = append(config.Path, runc)
+	if shared.daemon, err = containerdtest.Start(config); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if out, err := command(ctx, "load", "--input", image).CombinedOutput(); err != nil {
+		shared.daemon.Close()
+		return fmt.Errorf("load %s: %w: %s", image, err, out)
+	}
+	return nil
+}
+
+func file(name string) string { return filepath.Join(shared.dir, name) }
+
+// command prepares nerdctl with args; it ends with ctx.
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	args = append([]string{
+		"--address", shared.daemon.Address(), "--namespace", shared.daemon.Namespace, "--data-root", file("data"),
+		"--cni-path", shared.plugins, "--cni-netconfpath", file("netconf"),
+	}, args...)
+	cmd := exec.CommandContext(ctx, shared.program, args...)
+	cmd.Env = []string{"PATH=" + shared.daemon.Bin + ":" + os.Getenv("PATH"), "HOME=" + file("home"), "TMPDIR=" + file("tmp")}
+	cmd.WaitDelay = 5 * time.Second // a grandchild that holds the output must not hold the test
+	return cmd
+}
+
+// result is how a command ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// nerdctl runs nerdctl with args, at most for a minute, and tells how it ended.
+func nerdctl(t *testing.T, args ...string) result { return nerdctlIn(t, nil, args...) }
+
+// nerdctlIn is nerdctl with something on its standard input.
+func nerdctlIn(t *testing.T, in io.Reader, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // also in cleanups
+	defer cancel()
+	cmd := command(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("nerdctl %s: not done in a minute\n%s%s", strings.Join(args, " "), &stdout, &stderr)
+	}
+	if ended := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ended) && !errors.Is(err, exec.ErrWaitDelay) {
+		t.Fatalf("nerdctl %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	words := strings.ReplaceAll(stderr.String(), `\"`, `"`) // nerdctl quotes errors
+	return result{stdout.String(), words, cmd.ProcessState.ExitCode()}
+}
+
+// must runs nerdctl and fails the test unless it succeeds; it returns what it printed, without white space around it.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	r := nerdctl(t, args...)
+	if r.code != 0 {
+		t.Fatalf("nerdctl %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
+	}
+	return strings.TrimSpace(r.stdout)
+}
+
+// refused runs nerdctl, which must fail and say want.
+func refused(t *testing.T, want string, args ...string) {
+	t.Helper()
+	r := nerdctl(t, args...)
+	if r.code == 0 || !strings.Contains(r.stderr, want) {
+		t.Errorf("nerdctl %s: exit code %d, %q; want a failure with %q", strings.Join(args, " "), r.code, r.stderr, want)
+	}
+}
+
+// options are the flags of nerdctl run that choose the runtime and, unless flags has one, no network.
+func options(flags []string) []string {
+	all := []string{"--runtime", *runtimeFlag}
+	if !strings.Contains(strings.Join(flags, " "), "--net ") && !strings.Contains(strings.Join(flags, " "), "--publish ") {
+		all = append(all, "--net", "none")
+	}
+	return append(all, flags...)
+}
+
+// run runs a container in the foreground, with flags of nerdctl run.
+func run(t *testing.T, flags []string, args ...string) result {
+	t.Helper()
+	all := append([]string{"run", "--rm"}, options(flags)...)
+	return nerdctl(t, append(append(all, testImage), args...)...)
+}
+
+// output runs a container that must succeed and returns what it printed, without white space around it.
+func output(t *testing.T, flags []string, args ...string) string {
+	t.Helper()
+	r := run(t, flags, args...)
+	if r.code != 0 {
+		t.Fatalf("nerdctl run %q %q: exit code %d\nstdout: %s\nstderr: %s", flags, args, r.code, r.stdout, r.stderr)
+	}
+	return strings.TrimSpace(r.stdout)
+}
+
+var containers atomic.Int64
+
+// newName makes a name for a container and removes the container that has it at the end of the test.
+func newName(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("c%d-%d", os.Getpid(), containers.Add(1))
+	t.Cleanup(func() {
+		if r := nerdctl(t, "rm", "--force", "--volumes", name); r.code != 0 {
+			t.Errorf("remove %s: exit code %d: %s", name, r.code, r.stderr)
+		}
+	})
+	return name
+}
+
+// detached starts a container in the background, which is removed when the test is over. It returns its name.
+func detached(t *testing.T, flags []string, args ...string) string {
+	t.Helper()
+	name := newName(t)
+	all := append([]string{"run", "--detach", "--name", name}, options(flags)...)
+	must(t, append(append(all, testImage), args...)...)
+	return name
+}
+
+// inspect evaluates a template on a container.
+func inspect(t *testing.T, name, template string) string {
+	t.Helper()
+	return must(t, "inspect", "--format", template, name)
+}
+
+// eventually waits for what no signal tells.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within thirty seconds: %s", what)
+		}
+	}
+}
+
+// equal fails the test unless got is want.
+func equal[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+// onRunc skips the rest of the test on the runc shim, with what it does instead.
+func onRunc(t *testing.T, why string) {
+	t.Helper()
+	if *runtimeFlag == runcRuntime {
+		t.Skipf("%s: %s", runcRuntime, why)
+	}
+}
