@@ -45,7 +45,8 @@ func commands() []command {
 				option{long: "keep", help: "do not remove it when it has ended"}), forks: true, run: run},
 		{name: "exec", operands: "ID COMMAND [ARGUMENT]...", help: "run one more process in a container", min: 1, max: -1, inOrder: true,
 			options: execOptions(), forks: true, run: exec},
-		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, run: start},
+		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, options: []option{
+			{long: "trace", help: "print the steps of the launch plan that were left, and the time that they took, to the standard error"}}, run: start},
 		{name: "state", operands: "ID", help: "print the state of a container as JSON", min: 1, max: 1, run: state},
 		{name: "kill", operands: "ID [SIGNAL]", help: "send a signal (TERM) to a container's first process", min: 1, max: 2,
 			options: []option{{long: "all", short: "a", help: "send it to every process of the container"}, regexOption}, run: kill},

@@ -18,7 +18,14 @@ func start(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, startAndNotify(ctx, d)
+	if err := startAndNotify(ctx, d); err != nil || !c.opts.on("trace") {
+		return 0, err
+	}
+	text, err := d.TraceStart()
+	if err != nil {
+		return 0, err
+	}
+	return 0, write(c.Err, text)
 }
 
 // startAndNotify starts a container and, where a supervisor wants to know, waits until it is ready.

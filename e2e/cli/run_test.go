@@ -131,6 +131,15 @@ func TestTrace(t *testing.T) {
 	if res.code != 0 || !strings.Contains(res.err, " µs    1  fork") || !strings.Contains(res.err, `execute ["true"]`) {
 		t.Errorf("%+v", res)
 	}
+	if res := r.run("create", "--trace", "c"); res.code != 0 || strings.Count(res.err, " µs ") < 20 || !strings.Contains(res.err, "at start  ") {
+		t.Errorf("create: %+v", res)
+	}
+	if res := r.run("start", "--trace", "c"); res.code != 0 || strings.Count(res.err, "\n") != 1 || !strings.Contains(res.err, ` µs  `) ||
+		!strings.Contains(res.err, `execute ["true"]`) {
+		t.Errorf("start: %+v", res)
+	}
+	r.stopped("c")
+	r.ok("delete", "c")
 }
 
 // TestInheritedFDs: --preserve-fds and socket activation hand descriptors down under their numbers, and no others.

@@ -26,6 +26,7 @@ type Detached struct {
 	dir    store.Dir
 	record *store.Record
 	cgroup *cgroup.Cgroup // loaded when needed
+	took   time.Duration  // from the opening of the gate to init's verdict
 	lock   *store.Lock    // of the directory; nil while others may change the container
 
 	// In the process that made it:

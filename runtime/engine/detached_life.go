@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -13,6 +14,7 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/child"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
+	"github.com/gosuda/gosudacon/runtime/internal/plan"
 	"github.com/gosuda/gosudacon/runtime/internal/store"
 )
 
@@ -90,7 +92,9 @@ func (d *Detached) openGate(pidfd int) error {
 		d.gate = gate
 	}
 	defer d.closeGate()
+	began := time.Now()
 	err := d.gate.Open(func(sig unix.Signal) error { return unix.PidfdSendSignal(pidfd, sig, nil, 0) })
+	d.took = time.Since(began)
 	var failed *store.StartError
 	switch {
 	case errors.As(err, &failed):
@@ -101,17 +105,41 @@ func (d *Detached) openGate(pidfd int) error {
 	return err
 }
 
-// stepError names the step that failed after the gate. Another process than the creator compiles the plan again for it.
+// stepError names the step that failed after the gate.
 func (d *Detached) stepError(e *store.StartError) error {
-	if d.plan == nil {
-		c := &Container{engine: d.engine, id: d.id, bundle: d.record.Bundle}
-		_, p, err := c.prepare(CreateRequest{ID: d.id, Bundle: d.record.Bundle, Config: d.record.Detached.Config})
-		if err != nil || e.Step >= len(p.Steps) {
-			return fmt.Errorf("step %d of the launch plan: %w", e.Step+1, e) // the config is not what it was
-		}
-		d.plan = p
+	if err := d.compile(); err != nil || e.Step >= len(d.plan.Steps) {
+		return fmt.Errorf("step %d of the launch plan: %w", e.Step+1, e) // the config is not what it was
 	}
 	return launch.NewStepError(d.plan, e.Step, e.Errno)
+}
+
+// compile makes the plan again, which only the creator has.
+func (d *Detached) compile() error {
+	if d.plan != nil {
+		return nil
+	}
+	c := &Container{engine: d.engine, id: d.id, bundle: d.record.Bundle}
+	_, p, err := c.prepare(CreateRequest{ID: d.id, Bundle: d.record.Bundle, Config: d.record.Detached.Config})
+	d.plan = p
+	return err
+}
+
+// TraceStart returns the text of the steps that Start has let init do, with the time that they took together.
+func (d *Detached) TraceStart() (string, error) {
+	if err := d.compile(); err != nil {
+		return "", explain(err)
+	}
+	times := make([]time.Duration, len(d.plan.Steps))
+	first := 0
+	for i, s := range d.plan.Steps {
+		times[i] = -1
+		if ready, ok := s.Do.(plan.Ready); ok && ready.Stop {
+			first = i + 1
+		}
+	}
+	times[len(times)-1] = d.took
+	lines := strings.SplitAfter(traceText(d.plan, times), "\n")
+	return strings.Join(lines[first:len(times)], ""), nil
 }
 
 // Kill sends a signal to init; all: to every process of the container. SIGKILL of an init without a pid namespace of its own
