@@ -39,6 +39,22 @@ func realtimeAllowed(t *testing.T, e *engine.Engine, spec *specs.Spec) bool {
 	return err == nil || !strings.Contains(err.Error(), "real-time bandwidth")
 }
 
+// refusedWith makes a container whose config the kernel cannot honour: create says so.
+func refusedWith(t *testing.T, want string, change func(*specs.Spec)) {
+	t.Helper()
+	e, _ := newEngine(t)
+	spec := testkit.Spec("true")
+	spec.Linux.CgroupsPath = "/" + newID()
+	change(spec)
+	c, err := e.Create(timeout(t), engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
+	if err == nil {
+		c.Delete(timeout(t))
+	}
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
 // TestScheduler sets each policy, also for the root of a user namespace, who could not do it by itself.
 func TestScheduler(t *testing.T) {
 	testkit.NoLeaks(t)
@@ -110,16 +126,9 @@ func TestSchedulerRefused(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.skip {
-				t.Skip("this kernel does not refuse it")
+				t.Skip("the kernel has no cgroup v1 that bounds real-time scheduling, or it clamps utilization (CONFIG_UCLAMP_TASK)")
 			}
-			e, _ := newEngine(t)
-			spec := testkit.Spec("true")
-			spec.Linux.CgroupsPath = "/" + newID()
-			spec.Process.Scheduler = &tc.set
-			_, err := e.Create(timeout(t), engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("%v, want %q", err, tc.want)
-			}
+			refusedWith(t, tc.want, func(s *specs.Spec) { s.Process.Scheduler = &tc.set })
 		})
 	}
 }
@@ -236,7 +245,9 @@ func machine(t *testing.T) string {
 func TestMemoryPolicy(t *testing.T) {
 	testkit.NoLeaks(t)
 	if !exists("/proc/self/numa_maps") {
-		t.Skip("the kernel has no NUMA support (CONFIG_NUMA)")
+		refusedWith(t, "linux.memoryPolicy: set the memory policy MPOL_LOCAL: function not implemented (the kernel has no NUMA support (CONFIG_NUMA))",
+			func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolLocal} })
+		return
 	}
 	for _, tc := range []struct {
 		set  specs.LinuxMemoryPolicy
@@ -267,14 +278,10 @@ func TestMemoryPolicy(t *testing.T) {
 			}
 		})
 	}
-	e, _ := newEngine(t)
-	spec := testkit.Spec("true")
-	spec.Linux.CgroupsPath = "/" + newID()
-	spec.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "1023"}
-	_, err := e.Create(timeout(t), engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
-	if want := "linux.memoryPolicy: set the memory policy MPOL_BIND 1023: invalid argument (none of the nodes is there"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("a node that is not there: %v", err)
-	}
+	refusedWith(t, "linux.memoryPolicy: set the memory policy MPOL_BIND 1023: invalid argument (none of the nodes is there",
+		func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "1023"}
+		})
 }
 
 // TestExecAffinity: an exec runs on the CPUs that were asked for, and else on all of the container's.
