@@ -59,6 +59,11 @@ func refusedWith(t *testing.T, want string, change func(*specs.Spec)) {
 func TestScheduler(t *testing.T) {
 	testkit.NoLeaks(t)
 	flags := func(f ...specs.LinuxSchedulerFlag) []specs.LinuxSchedulerFlag { return f }
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := int32(20 - raw) // what a policy that sets none leaves
 	for _, tc := range []struct {
 		name string
 		set  specs.Scheduler
@@ -66,13 +71,13 @@ func TestScheduler(t *testing.T) {
 	}{
 		{"other", specs.Scheduler{Policy: specs.SchedOther, Nice: -5}, unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: -5}},
 		{"batch", specs.Scheduler{Policy: specs.SchedBatch, Nice: 19}, unix.SchedAttr{Policy: unix.SCHED_BATCH, Nice: 19}},
-		{"idle", specs.Scheduler{Policy: specs.SchedIdle}, unix.SchedAttr{Policy: unix.SCHED_IDLE}},
+		{"idle", specs.Scheduler{Policy: specs.SchedIdle}, unix.SchedAttr{Policy: unix.SCHED_IDLE, Nice: own}},
 		{"fifo", specs.Scheduler{Policy: specs.SchedFIFO, Priority: 7, Flags: flags(specs.SchedFlagResetOnFork)},
 			unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 7, Flags: unix.SCHED_FLAG_RESET_ON_FORK}},
 		{"rr", specs.Scheduler{Policy: specs.SchedRR, Priority: 99}, unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 99}},
 		{"deadline", specs.Scheduler{Policy: specs.SchedDeadline, Runtime: 1e6, Deadline: 1e7, Period: 2e7, Flags: flags(specs.SchedFlagDLOverrun, specs.SchedFlagReclaim)},
 			unix.SchedAttr{Policy: unix.SCHED_DEADLINE, Runtime: 1e6, Deadline: 1e7, Period: 2e7, Flags: unix.SCHED_FLAG_DL_OVERRUN | unix.SCHED_FLAG_RECLAIM}},
-		{"kept", specs.Scheduler{Policy: specs.SchedFIFO, Flags: flags(specs.SchedFlagKeepPolicy, specs.SchedFlagKeepParams)}, unix.SchedAttr{}},
+		{"kept", specs.Scheduler{Policy: specs.SchedFIFO, Flags: flags(specs.SchedFlagKeepPolicy, specs.SchedFlagKeepParams)}, unix.SchedAttr{Nice: own}},
 	} {
 		for _, user := range []bool{false, true} {
 			t.Run(tc.name+map[bool]string{true: " in a user namespace"}[user], func(t *testing.T) {
