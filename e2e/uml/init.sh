@@ -20,6 +20,7 @@ die() {
 mount -t proc proc /proc || exit 1
 modules=$uml_modules/$(uname -r)
 insmod "$modules/kernel/fs/overlayfs/overlay.ko" || die "no overlay file system"
+insmod "$modules/kernel/drivers/block/loop.ko" 2>/dev/null # or it is built in
 
 # A root whose changes stay in memory.
 mount -t tmpfs -o mode=755 tmpfs "$uml_work/root" || die "mount tmpfs"

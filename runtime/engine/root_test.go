@@ -168,6 +168,25 @@ func TestNoPivot(t *testing.T) {
 	}
 }
 
+// TestNoPivotMounted: a proc that somebody has mounted in the root file system stays.
+func TestNoPivotMounted(t *testing.T) {
+	testkit.NoLeaks(t)
+	spec := testkit.Spec("sh", "-c", "cat /proc/version /mine/version | wc -l")
+	spec.Linux.CgroupsPath = "/" + newID()
+	bundle := testkit.Bundle(t, spec)
+	mine := filepath.Join(bundle, "rootfs/mine")
+	if err := os.Mkdir(mine, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("proc", mine, "proc", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(mine, unix.MNT_DETACH)
+	if out := output(t, engine.CreateRequest{Bundle: bundle, NoPivotRoot: true}, nil); strings.TrimSpace(out) != "2" {
+		t.Errorf("%s", out)
+	}
+}
+
 // TestSharedMountNamespace: a container without a mount namespace, or in another one's, has a root directory, also for execs
 // and hooks, and leaves nothing in that namespace.
 func TestSharedMountNamespace(t *testing.T) {

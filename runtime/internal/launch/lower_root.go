@@ -87,15 +87,13 @@ func (l *lowering) swapRoots() {
 
 // runtimeRoot undoes what joining a mount namespace did to the root directory.
 func (l *lowering) runtimeRoot(a plan.RuntimeRoot) {
-	done := l.label()
+	denied, done := l.label(), l.label()
 	l.call(unix.SYS_FCHDIR, imm(l.io.InitRoot))
 	l.call(unix.SYS_CHROOT, l.str("."))
 	l.closeAllBut([]int{l.report, l.control})
-	chdir := l.call(unix.SYS_CHDIR, l.str(a.Dir))
+	l.call(unix.SYS_CHDIR, l.str(a.Dir)).on(denied, unix.EACCES, unix.ENOENT)
 	l.jump(done)
-	missing := l.label()
-	chdir.on(missing, unix.EACCES, unix.ENOENT)
-	l.bind(missing)
+	l.bind(denied)
 	l.call(unix.SYS_CHDIR, l.str("/"))
 	l.bind(done)
 }

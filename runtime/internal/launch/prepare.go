@@ -12,12 +12,13 @@ import (
 
 // prepared is what the caller opened for the child, by step.
 type prepared struct {
-	fds   []int        // the child keeps them; closed by close
-	step  map[int]int  // step -> descriptor
-	isDir map[int]bool // step -> the bind's source is a directory
-	empty int          // an empty read-only tmpfs for masks, or -1
-	pidNS int          // for the clone, or -1
-	root  int          // the container's root file system, or -1
+	fds      []int        // the child keeps them; closed by close
+	step     map[int]int  // step -> descriptor
+	isDir    map[int]bool // step -> the bind's source is a directory
+	empty    int          // an empty read-only tmpfs for masks, or -1
+	pidNS    int          // for the clone, or -1
+	root     int          // the container's root file system, or -1
+	rootPath string       // where it lies on the host
 	// covers are the host's whole mounts of proc and sysfs, for plan.Pivot that moves.
 	covers []string
 	// userNSs are the namespaces of id-mapped mounts, by their mapping.
@@ -77,7 +78,7 @@ func (p *prepared) one(i int, a plan.Action) error {
 			return err
 		}
 		p.take(i, fd)
-		p.root = fd
+		p.root, p.rootPath = fd, a.Path
 		if dir, err := isDirectory(fd); err != nil || !dir {
 			return errors.Join(fmt.Errorf("%s: %w", a.Path, unix.ENOTDIR), err)
 		}
@@ -87,7 +88,7 @@ func (p *prepared) one(i int, a plan.Action) error {
 			return nil
 		}
 		var err error
-		p.covers, err = wholeMounts()
+		p.covers, err = wholeMounts(p.rootPath)
 		return err
 	case plan.Bind:
 		return p.bind(i, a)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -211,8 +212,12 @@ func emptyDir(label string) (int, error) {
 		Attr:      plan.AttrReadOnly | plan.AttrNoSuid | plan.AttrNoDev | plan.AttrNoExec})
 }
 
-// wholeMounts lists where the host has all of a proc or a sysfs, the last mount first.
-func wholeMounts() ([]string, error) {
+// wholeMounts lists where the host has all of a proc or a sysfs, the last mount first, but for those below root.
+func wholeMounts(root string) ([]string, error) {
+	root, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return nil, err
+	}
 	data, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -224,7 +229,9 @@ func wholeMounts() ([]string, error) {
 		if sep < 6 || len(f) < sep+2 || f[3] != "/" || f[sep+1] != "proc" && f[sep+1] != "sysfs" {
 			continue
 		}
-		list = append(list, unescape(f[4]))
+		if p := unescape(f[4]); p != root && !strings.HasPrefix(p, strings.TrimSuffix(root, "/")+"/") {
+			list = append(list, p)
+		}
 	}
 	slices.Reverse(list)
 	return list, nil
