@@ -295,3 +295,31 @@ func TestList(t *testing.T) {
 	r.ok("delete", "-f", "a")
 	r.ok("delete", "-f", "b")
 }
+
+// TestListWhileOthersWork: containers that come and go meanwhile do not disturb a list.
+func TestListWhileOthersWork(t *testing.T) {
+	r := newRig(t, "true")
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.command("run", "c").Run()
+			}
+		}
+	}()
+	for range 60 {
+		if res := r.run("list", "-f", "json"); res.code != 0 {
+			t.Errorf("list: %+v", res)
+		}
+		if res := r.run("state", "c"); res.code != 0 && !strings.Contains(res.err, "container does not exist") {
+			t.Errorf("state: %+v", res)
+		}
+	}
+	close(stop)
+	<-done
+}

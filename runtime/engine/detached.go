@@ -176,6 +176,9 @@ func (d *Detached) Snapshot() (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	owner, err := d.dir.Owner()
+	if errors.Is(err, os.ErrNotExist) {
+		return Snapshot{}, errGone // meanwhile
+	}
 	if err != nil {
 		return Snapshot{}, errorf(Internal, err, "container %s: %v", d.id, err)
 	}
@@ -198,9 +201,13 @@ func (d *Detached) state() (lifecycle.State, error) {
 	case d.gate != nil:
 		return lifecycle.Created, nil // it waits for us
 	}
-	if frozen, err := d.group().Frozen(); err != nil {
+	frozen, err := d.group().Frozen()
+	switch {
+	case err != nil && !store.Alive(d.record.Pid, d.record.StartTime):
+		return lifecycle.Stopped, nil // and its cgroup is gone
+	case err != nil:
 		return 0, errorf(Internal, err, "container %s: %v", d.id, err)
-	} else if frozen {
+	case frozen:
 		return lifecycle.Paused, nil
 	}
 	waiting, err := d.dir.Waiting()
