@@ -56,7 +56,8 @@ func (p *prepared) fs(i int, m plan.MountFS) error {
 			return err
 		}
 		p.take(i, fd)
-		return setattr(fd, false, m.Attr, 0, plan.Private)
+		// It is all of the host's, not the part that the kernel would show the container (CVE-2023-25809).
+		return setattr(fd, false, m.Attr|plan.AttrReadOnly, 0, plan.Private)
 	}
 	if !m.ByCaller() {
 		return nil

@@ -103,7 +103,8 @@ type MountFS struct {
 	RealDir bool
 	// DirMode: without a mode among the parameters the root directory gets the permission bits of the directory that it covers.
 	DirMode bool
-	// OrBind is a directory of the host that is bound when the kernel does not let this container mount the file system.
+	// OrBind is a directory of the host that is bound, read-only, when the kernel does not let this container mount the file
+	// system.
 	OrBind string
 	// CopyUp: the files of the directory that is covered are copied first. Such a mount, and one with an IDMap, is made by the
 	// caller: its files belong to ids of the host.
@@ -146,7 +147,7 @@ func (m MountFS) String() string {
 		s += ", label it " + m.RootLabel
 	}
 	if m.OrBind != "" {
-		s += ", or bind " + m.OrBind
+		s += ", or bind " + m.OrBind + " read-only"
 	}
 	return s
 }

@@ -146,6 +146,41 @@ func TestLoop(t *testing.T) {
 	}
 }
 
+// TestAttackTarget: a link is in the place of the bundle's rootfs. Nothing is mounted where it leads.
+func TestAttackTarget(t *testing.T) {
+	testkit.NoLeaks(t)
+	dir := scratch(t)
+	elsewhere, root := filepath.Join(dir, "elsewhere"), filepath.Join(dir, "place")
+	if err := os.Mkdir(elsewhere, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, root); err != nil {
+		t.Fatal(err)
+	}
+	err := rootfs.MountAll([]rootfs.Mount{{Type: "tmpfs", Source: "tmpfs"}}, root, launch.UserNamespace)
+	if err == nil || !strings.Contains(err.Error(), "is not a directory") {
+		t.Errorf("got %v", err)
+	}
+	// And a target below the root file system does not leave it.
+	if err := os.Remove(root); err != nil {
+		t.Fatal(err)
+	}
+	lower := filepath.Join(dir, "below")
+	if err := os.Mkdir(lower, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Join(lower, "out")); err != nil {
+		t.Fatal(err)
+	}
+	err = rootfs.MountAll([]rootfs.Mount{{Type: "bind", Source: lower, Options: []string{"bind"}}, {Type: "tmpfs", Source: "tmpfs", Target: "/out"}}, root, launch.UserNamespace)
+	if err == nil || !strings.HasPrefix(err.Error(), "rootfs[1] tmpfs") {
+		t.Errorf("got %v", err)
+	}
+	if list, _ := os.ReadDir(elsewhere); len(list) > 0 {
+		t.Errorf("made elsewhere: %v", list)
+	}
+}
+
 // TestFailure: after an error nothing stays mounted, and the error names the mount.
 func TestFailure(t *testing.T) {
 	testkit.NoLeaks(t)
