@@ -27,17 +27,16 @@ const (
 // lowering turns a plan into a program.
 type lowering struct {
 	*asm
-	plan     *plan.Plan
-	prep     *prepared
-	io       *Resources
-	control  int          // the child reads the caller's answers here
-	report   int          // and reports here
-	gateMsg  rawchild.Arg // a Report, filled per gate
-	userNS   bool         // credentials of a user namespace were taken: dumpable must be cleared again
-	terminal bool         // the standard streams are one
-	points   []point      // what the caller may be asked to find
-	onTop    rawchild.Arg // not 0: the container's root lies on top of the host's
-	clocks   []rawchild.Arg
+	plan    *plan.Plan
+	prep    *prepared
+	io      *Resources
+	control int          // the child reads the caller's answers here
+	report  int          // and reports here
+	gateMsg rawchild.Arg // a Report, filled per gate
+	userNS  bool         // credentials of a user namespace were taken: dumpable must be cleared again
+	points  []point      // what the caller may be asked to find
+	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
+	clocks  []rawchild.Arg
 }
 
 // lower assembles the program of a plan. It allocates everything that the child will touch.
@@ -101,6 +100,7 @@ func (l *lowering) action(i int, do plan.Action) {
 			l.call(unix.SYS_CHROOT, l.str("."))
 		}
 		l.openat2(cwd, "/", opath|unix.O_DIRECTORY, 0, 0).to(regRoot)
+		l.ownNull()
 	case plan.Unshare:
 		l.call(unix.SYS_UNSHARE, imm(uint64(a.New)))
 		l.undumpable(a.New&plan.NewUser != 0)
@@ -171,6 +171,7 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.openat2(cwd, a.Path, opath|unix.O_DIRECTORY, 0, 0).to(regRoot)
 	case plan.Chroot:
 		l.chroot()
+		l.ownNull()
 	case plan.Pivot:
 		l.pivot(a)
 	case plan.NoNewPrivileges:

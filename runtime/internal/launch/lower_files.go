@@ -72,7 +72,6 @@ func (l *lowering) symlink(s plan.Symlink) {
 
 // console opens a terminal of the container's devpts. Its master stays open until the caller has taken a copy.
 func (l *lowering) console(c plan.Console) {
-	l.terminal = true
 	master, peer := t0, t1
 	l.openat2(regRoot.arg(), "dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, inRoot, 0).to(master)
 	statfs := l.scratch("statfs", 128)

@@ -14,7 +14,6 @@ const linuxCapabilityVersion3 = 0x20080522
 // credentials takes the identity of the process. By then every descriptor of the host is closed: no working directory can
 // lead back through /proc/self/fd (CVE-2024-21626).
 func (l *lowering) credentials(c plan.Credentials) {
-	l.ownNull()
 	l.ownStdio(c.UID)
 	l.closeAllBut([]int{l.report, l.control, l.io.StartGate, l.io.Verdict})
 	l.call(unix.SYS_UMASK, imm(c.Umask))
@@ -59,33 +58,6 @@ func (l *lowering) credentials(c plan.Credentials) {
 	l.bind(gone)
 	l.fail(unix.EPERM)
 	l.bind(ok)
-}
-
-// ownNull puts the container's /dev/null, if it has one, where the host's stands in for a stream that nobody gave: root in the
-// container could change the mode of the host's.
-func (l *lowering) ownNull() {
-	none, other := l.label(), l.label()
-	var fds []int
-	for i, fd := range []int{l.io.Stdin, l.io.Stdout, l.io.Stderr} {
-		if fd < 0 && !l.terminal {
-			fds = append(fds, i)
-		}
-	}
-	if len(fds) == 0 {
-		return
-	}
-	l.openat2(cwd, "/dev/null", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, unix.RESOLVE_NO_SYMLINKS, 0).to(t0).on(none)
-	st := l.statx(t0.arg())
-	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFCHR, unix.ENXIO).on(other)
-	l.test(at(st, statxRdev), 0xffffffff, 1, unix.ENXIO).on(other)
-	l.test(at(st, statxRdev+4), 0xffffffff, 3, unix.ENXIO).on(other)
-	l.call(unix.SYS_FCNTL, t0.arg(), imm(unix.F_SETFL), imm(unix.O_RDWR))
-	for _, fd := range fds {
-		l.call(unix.SYS_DUP3, t0.arg(), imm(fd), imm(0))
-	}
-	l.bind(other)
-	l.call(unix.SYS_CLOSE, t0.arg())
-	l.bind(none)
 }
 
 // ownStdio gives the standard streams to the process's user, who could not open /dev/stderr otherwise. Devices are left

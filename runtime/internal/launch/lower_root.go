@@ -66,6 +66,7 @@ func (l *lowering) pivot(a plan.Pivot) {
 	if a.Propagation != 0 {
 		l.call(unix.SYS_MOUNT, l.str(""), l.str("/"), l.str(""), imm(uint64(a.Propagation)), imm(0))
 	}
+	l.ownNull()
 }
 
 func (l *lowering) swapRoots() {
@@ -83,6 +84,34 @@ func (l *lowering) swapRoots() {
 	}
 	l.call(unix.SYS_UMOUNT2, l.str("."), imm(unix.MNT_DETACH))
 	l.call(unix.SYS_CHDIR, l.str("/"))
+}
+
+// ownNull puts the container's /dev/null, if it has one, where the host's stands in for a stream that nobody gave: root in the
+// container could change the mode of the host's. It is done as soon as the root is the container's, before a filter can be in
+// the way.
+func (l *lowering) ownNull() {
+	var fds []int
+	for i, fd := range []int{l.io.Stdin, l.io.Stdout, l.io.Stderr} {
+		if fd < 0 {
+			fds = append(fds, i)
+		}
+	}
+	if _, terminal := plan.Find[plan.Console](l.plan); terminal || len(fds) == 0 {
+		return
+	}
+	none, other := l.label(), l.label()
+	l.openat2(cwd, "/dev/null", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, unix.RESOLVE_NO_SYMLINKS, 0).to(t0).on(none)
+	st := l.statx(t0.arg())
+	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFCHR, unix.ENXIO).on(other)
+	l.test(at(st, statxRdev), 0xffffffff, 1, unix.ENXIO).on(other)
+	l.test(at(st, statxRdev+4), 0xffffffff, 3, unix.ENXIO).on(other)
+	l.call(unix.SYS_FCNTL, t0.arg(), imm(unix.F_SETFL), imm(unix.O_RDWR))
+	for _, fd := range fds {
+		l.call(unix.SYS_DUP3, t0.arg(), imm(fd), imm(0))
+	}
+	l.bind(other)
+	l.call(unix.SYS_CLOSE, t0.arg())
+	l.bind(none)
 }
 
 // runtimeRoot undoes what joining a mount namespace did to the root directory.
