@@ -18,6 +18,11 @@ func start(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if d.StartForks() {
+		if err := c.seal(); err != nil {
+			return 0, err
+		}
+	}
 	if err := startAndNotify(ctx, d); err != nil || !c.opts.on("trace") {
 		return 0, err
 	}

@@ -34,7 +34,11 @@ func collect() {
 	runtime.LockOSThread()
 	var own unix.Stat_t
 	unix.Stat("/proc/self/exe", &own)
-	held := map[uint64]int{} // by inode
+	type file struct {
+		pid string
+		ino uint64
+	}
+	held := map[file]int{}
 	for {
 		var list []os.DirEntry
 		if !exists("/blind") {
@@ -50,11 +54,11 @@ func collect() {
 			}
 			var st unix.Stat_t
 			unix.Fstat(fd, &st)
-			if _, ok := held[st.Ino]; ok || st.Ino == own.Ino {
+			if _, ok := held[file{e.Name(), st.Ino}]; ok || st.Ino == own.Ino {
 				unix.Close(fd)
 				continue
 			}
-			held[st.Ino] = fd
+			held[file{e.Name(), st.Ino}] = fd
 			os.WriteFile("/held", fmt.Appendf(nil, "%d", st.Ino), 0o600)
 		}
 		if exists("/go") {
@@ -62,9 +66,9 @@ func collect() {
 		}
 	}
 	var out strings.Builder
-	for ino, fd := range held {
+	for f, fd := range held {
 		link := "/proc/self/fd/" + strconv.Itoa(fd)
-		try := func(what string, err error) { fmt.Fprintf(&out, "%d %s: %v\n", ino, what, err) }
+		try := func(what string, err error) { fmt.Fprintf(&out, "%d %s: %v\n", f.ino, what, err) }
 		write := func(what string) {
 			var f int
 			err := error(unix.ETXTBSY) // the kernel takes its time to let go of the file of a process that has ended
@@ -93,6 +97,9 @@ func collect() {
 	select {}
 }
 
+// lingers is how long this program lives when a container executes it by a script.
+const lingers = time.Second
+
 // privileged is a container that may do what it likes in its own namespaces, of which pid, when it is not 0, is the process to
 // share the pid namespace with.
 func privileged(pid int, args ...string) *specs.Spec {
@@ -115,7 +122,7 @@ func privileged(pid int, args ...string) *specs.Spec {
 
 // face makes containers by one of the program's faces. To delete what is not there is no error.
 type face interface {
-	create(id, bundle, stdin string) (pid int)
+	create(id, bundle string) (pid int)
 	start(id string)
 	delete(id string)
 	abandon() // ends what else executes the program's file
@@ -153,16 +160,7 @@ func TestAttackExeOverwrite(t *testing.T) {
 				os.Mkdir(filepath.Join(rootfs, dir), 0o755)
 			}
 			os.WriteFile(filepath.Join(rootfs, "place"), nil, 0o755)
-			os.WriteFile(filepath.Join(rootfs, "script"), []byte("#!/proc/self/exe -info\n"), 0o755)
-			fifo := filepath.Join(top, "stdin") // what holds -info up
-			if err := unix.Mkfifo(fifo, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			hold, err := os.OpenFile(fifo, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer hold.Close()
+			os.WriteFile(filepath.Join(rootfs, "script"), []byte("#!/proc/self/exe -linger\n"), 0o755)
 			bundle := func(name string, spec *specs.Spec) string {
 				dir := filepath.Join(top, name)
 				os.MkdirAll(dir, 0o755)
@@ -188,22 +186,32 @@ func TestAttackExeOverwrite(t *testing.T) {
 					}
 				}
 			}
-			for window, script := range map[string]bool{"an init that waits": false, "a script for /proc/self/exe": true} {
+			for _, window := range []string{"an init that waits", "a script for /proc/self/exe", "a hook that is such a script"} {
 				for _, f := range []string{"held", "go", "result"} {
 					os.Remove(filepath.Join(rootfs, f))
 				}
 				f := open(t, program)
 				defer f.delete("thief")
 				defer f.delete("victim")
-				thief := f.create("thief", bundle("a", privileged(0, attackPath, "collect")), "")
+				thief := f.create("thief", bundle("a", privileged(0, attackPath, "collect")))
 				f.start("thief")
-				if script { // what it is to see is the process after its execve
+				victim := privileged(thief, "/script")
+				if window == "a hook that is such a script" {
+					victim.Process.Args = []string{attackPath, "nothing"}
+					victim.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/script"}}}
+				}
+				if window != "an init that waits" { // what it is to see is the process after its execve
 					os.WriteFile(filepath.Join(rootfs, "blind"), nil, 0o600)
 				}
-				f.create("victim", bundle("b", privileged(thief, "/script")), fifo)
-				if script {
+				f.create("victim", bundle("b", victim))
+				see := func() { os.Remove(filepath.Join(rootfs, "blind")) }
+				switch window {
+				case "a script for /proc/self/exe":
 					f.start("victim")
-					os.Remove(filepath.Join(rootfs, "blind"))
+					see()
+				case "a hook that is such a script": // start waits for its end
+					time.AfterFunc(lingers/4, see)
+					f.start("victim")
 				}
 				held(window)
 				f.delete("victim")
@@ -218,10 +226,16 @@ func TestAttackExeOverwrite(t *testing.T) {
 					}
 				}
 				t.Logf("%s:\n%s", window, result)
-				for _, how := range []string{"write", "write again"} {
-					if want := fmt.Sprintf("%d %s: read-only file system", host.Ino, how); !bytes.Contains(result, []byte(want)) {
-						t.Errorf("%s: no %q in\n%s", window, want, result)
+				writes := 0
+				for line := range strings.Lines(string(result)) {
+					if how, ok := strings.CutPrefix(line, fmt.Sprintf("%d write", host.Ino)); ok {
+						if writes++; !strings.HasSuffix(how, ": read-only file system\n") {
+							t.Errorf("%s: %s", window, line)
+						}
 					}
+				}
+				if writes < 2 {
+					t.Errorf("%s: the attacker did not try: %s", window, result)
 				}
 				if now, err := os.ReadFile(program); err != nil || !bytes.Equal(now, data) {
 					t.Fatalf("%s: the host's file was changed, %v", window, err)
@@ -243,17 +257,9 @@ func openCLI(t *testing.T, program string) face {
 	return &cliFace{t, program, filepath.Join(filepath.Dir(program), "state"), map[string]int{}}
 }
 
-func (c *cliFace) command(stdin string, args ...string) string {
+func (c *cliFace) command(args ...string) string {
 	c.t.Helper()
 	cmd := exec.Command(c.program, append([]string{"--root", c.root}, args...)...)
-	if stdin != "" {
-		f, err := os.OpenFile(stdin, os.O_RDWR, 0)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		defer f.Close()
-		cmd.Stdin = f
-	}
 	out, err := os.CreateTemp(c.t.TempDir(), "out") // a pipe would stay open with the container
 	if err != nil {
 		c.t.Fatal(err)
@@ -268,17 +274,17 @@ func (c *cliFace) command(stdin string, args ...string) string {
 	return string(text)
 }
 
-func (c *cliFace) create(id, bundle, stdin string) int {
-	c.command(stdin, "create", "--bundle", bundle, id)
+func (c *cliFace) create(id, bundle string) int {
+	c.command("create", "--bundle", bundle, id)
 	var s specs.State
-	if err := json.Unmarshal([]byte(c.command("", "state", id)), &s); err != nil {
+	if err := json.Unmarshal([]byte(c.command("state", id)), &s); err != nil {
 		c.t.Fatal(err)
 	}
 	c.pids[id] = s.Pid
 	return s.Pid
 }
 
-func (c *cliFace) start(id string) { c.command("", "start", id) }
+func (c *cliFace) start(id string) { c.command("start", id) }
 
 func (c *cliFace) delete(id string) {
 	if c.pids[id] == 0 {
@@ -289,7 +295,7 @@ func (c *cliFace) delete(id string) {
 		end(c.t, c.pids[id], unix.SIGKILL) // its parent is gone, so it is ours
 		close(done)
 	}()
-	c.command("", "delete", "--force", id)
+	c.command("delete", "--force", id)
 	<-done
 	delete(c.pids, id)
 }
@@ -326,7 +332,7 @@ func (s *shimFace) check(err error) {
 	}
 }
 
-func (s *shimFace) create(id, dir, stdin string) int {
+func (s *shimFace) create(id, dir string) int {
 	b := newBundle(s.t, "")
 	b.program = s.program
 	config, err := os.ReadFile(filepath.Join(dir, "config.json"))
@@ -343,7 +349,7 @@ func (s *shimFace) create(id, dir, stdin string) int {
 	client, ctx := s.task(id)
 	options, err := proto.Marshal(&runc.Options{Root: b.stateRoot})
 	s.check(err)
-	r, err := client.Create(ctx, &task.CreateTaskRequest{ID: b.id, Bundle: b.dir, Stdin: stdin,
+	r, err := client.Create(ctx, &task.CreateTaskRequest{ID: b.id, Bundle: b.dir,
 		Options: &anypb.Any{TypeUrl: "containerd.runc.v1.Options", Value: options}})
 	s.check(err)
 	s.shims[id].init = int(r.Pid)

@@ -27,6 +27,10 @@ func (d *Detached) may(r lifecycle.Request) error {
 	return refuseDetached(s, r)
 }
 
+// StartForks tells whether Start runs programs inside the container, the startContainer hooks: until they have executed them,
+// and while what they execute is a script for /proc/self/exe, they are copies of the calling program.
+func (d *Detached) StartForks() bool { return d.record.Detached.Spec != nil }
+
 // Start lets init execute process.args, between the startContainer and the poststart hooks. It returns the error of execve, or
 // that of a hook, which ends the container; so does the end of ctx while a hook runs.
 func (d *Detached) Start(ctx context.Context) error {
