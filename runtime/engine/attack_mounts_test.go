@@ -249,6 +249,9 @@ func TestAttackImageLinks(t *testing.T) {
 			change: func(s *specs.Spec) { without(s, "/dev") }, script: "test -c OUT/null && readlink OUT/fd", want: "/proc/self/fd"},
 		{name: "dev is a link upwards", image: []string{"dev -> ../../../../../../../../OUT", "OUT/"},
 			change: func(s *specs.Spec) { without(s, "/dev/pts", "/dev/shm", "/dev/mqueue") }, script: "test -c OUT/null && echo here", want: "here"},
+		{name: "dev is a link to the host, without a mount namespace", image: []string{"dev -> OUT"}, change: sharedMounts, err: "no such file or directory"},
+		{name: "dev is a link upwards, without a mount namespace", image: []string{"dev -> ../../../../../../../../OUT", "OUT/"}, change: sharedMounts,
+			script: "test -c OUT/null && echo here", want: "here"},
 		{name: "dev is a link to proc", image: []string{"dev -> proc"}, err: "operation not permitted"},
 		// CVE-2019-18837: mount points are looked for in the image.
 		{name: "mount point below a link", image: []string{"a -> OUT", "OUT/"}, script: "ls OUT",
@@ -340,6 +343,12 @@ func TestAttackImageLinks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sharedMounts takes the mount namespace away, and what needs one.
+func sharedMounts(s *specs.Spec) {
+	s.Mounts, s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil, nil
+	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace })
 }
 
 func devpts(s *specs.Spec) {
