@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func (c *Cgroup) oomCounts() (kills, ooms uint64, err error) {
 // that nobody is known to have sent: systemd removes a scope at once, with what it has counted, and then that, together
 // with a kill counted by the directory above (v2) or an out-of-memory condition just before (v1), has to do as evidence.
 func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(killed bool), err error) {
-	w := &oomWatch{cgroup: c, fn: fn}
+	w := &oomWatch{cgroup: c, fn: fn, event: -1}
 	if w.seen, _, err = c.oomCounts(); err != nil {
 		return nil, err
 	}
@@ -81,6 +82,8 @@ type oomWatch struct {
 	ooms    uint64
 	above   uint64    // kills that the directory above the scope had counted when we last looked (v2)
 	low     time.Time // when the cgroup was last out of memory (v1)
+	told    time.Time // when a kill was last told of
+	event   int       // eventfd that v1 signals, or -1
 	stopped bool
 	retry   *time.Timer
 }
@@ -105,6 +108,12 @@ func (w *oomWatch) checkLocked() (told, gone bool) {
 	if w.stopped {
 		return false, true
 	}
+	if w.cgroup.removed() {
+		return false, true // and what was signalled is for stop to see
+	}
+	if w.signals() > 0 {
+		w.low = time.Now()
+	}
 	above := w.killsAbove() // before the others: what is counted between the two is not to be missed
 	kills, ooms, err := w.cgroup.oomCounts()
 	if err != nil || w.cgroup.removed() {
@@ -116,7 +125,7 @@ func (w *oomWatch) checkLocked() (told, gone bool) {
 		return false, false
 	}
 	w.fn(kills - before)
-	w.above = w.killsAbove() // these are told
+	w.above, w.told = w.killsAbove(), time.Now() // these are told
 	return true, false
 }
 
@@ -144,9 +153,44 @@ func (w *oomWatch) stop(killed bool) {
 	if w.retry != nil {
 		w.retry.Stop()
 	}
-	if gone && killed && w.cgroup.unit != "" && (w.killsAbove() > w.above || time.Since(w.low) < time.Second) {
+	if gone && killed && w.cgroup.unit != "" && (w.killsAbove() > w.above || w.lowLocked()) {
 		w.fn(1)
 	}
+	if w.event >= 0 {
+		unix.Close(w.event) // ends the registration
+	}
+}
+
+// lowLocked reports whether the cgroup of v1, which is gone, was out of memory just before, and not for a kill that was
+// told of: there are several signals for one kill. The removal is signalled as well, some time later.
+func (w *oomWatch) lowLocked() bool {
+	if w.event < 0 || time.Since(w.told) < time.Second {
+		return false
+	}
+	if time.Since(w.low) < time.Second {
+		return true
+	}
+	n := w.signals()
+	if n == 1 {
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(w.event), Events: unix.POLLIN}}, removalMillis)
+		n += w.signals()
+	}
+	return n > 1
+}
+
+// removalMillis is how long the signal of a removal is waited for.
+const removalMillis = 100
+
+// signals returns how often v1 has signalled since the last call.
+func (w *oomWatch) signals() uint64 {
+	var n [8]byte
+	if w.event < 0 {
+		return 0
+	}
+	if _, err := unix.Read(w.event, n[:]); err != nil {
+		return 0 // not at all
+	}
+	return binary.NativeEndian.Uint64(n[:])
 }
 
 // watchV1 has the kernel signal an eventfd when the cgroup is out of memory.
@@ -170,24 +214,12 @@ func (w *oomWatch) watchV1() (cancel func(), err error) {
 		return nil, err
 	}
 	// Each signal is an edge, whether or not the counter was read since the last.
-	unwatch, err := w.cgroup.host.watch.onReadable(event, w.signalled)
+	w.event = event
+	unwatch, err := w.cgroup.host.watch.onReadable(event, func() { w.afterOOM(firstRetry) })
 	if err != nil {
 		return nil, err
 	}
-	return func() {
-		unwatch()
-		unix.Close(event) // ends the registration
-	}, nil
-}
-
-// signalled follows a signal of v1, which there is also when the cgroup is removed.
-func (w *oomWatch) signalled() {
-	if !w.cgroup.removed() {
-		w.mu.Lock()
-		w.low = time.Now()
-		w.mu.Unlock()
-	}
-	w.afterOOM(firstRetry)
+	return unwatch, nil
 }
 
 // The kernel signals before it chooses whom to kill, if anybody, and v1 nothing afterwards: look again, for half a second in
