@@ -108,21 +108,23 @@ func bashCompletion(b *strings.Builder) {
 }
 
 // zshQuote makes a text safe in an _arguments specification within single quotes.
-var zshQuote = strings.NewReplacer("'", "'\\''", "[", "\\[", "]", "\\]", ":", "\\:")
+func zshQuote(s string) string {
+	return strings.NewReplacer("'", "'\\''", "[", "\\[", "]", "\\]", ":", "\\:").Replace(s)
+}
 
 func zshOptions(b *strings.Builder, indent string, table []option) {
 	for _, o := range shown(table) {
 		value := ""
 		if o.kind != toggle {
-			value = ":" + zshQuote.Replace(o.value) + ":_files"
+			value = ":" + zshQuote(o.value) + ":_files"
 		}
 		repeat := ""
 		if o.kind == repeated {
 			repeat = "*"
 		}
-		fmt.Fprintf(b, "%s'%s--%s[%s]%s' \\\n", indent, repeat, o.long, zshQuote.Replace(o.help), value)
+		fmt.Fprintf(b, "%s'%s--%s[%s]%s' \\\n", indent, repeat, o.long, zshQuote(o.help), value)
 		if o.short != "" {
-			fmt.Fprintf(b, "%s'%s-%s[%s]%s' \\\n", indent, repeat, o.short, zshQuote.Replace(o.help), value)
+			fmt.Fprintf(b, "%s'%s-%s[%s]%s' \\\n", indent, repeat, o.short, zshQuote(o.help), value)
 		}
 	}
 }
@@ -132,7 +134,7 @@ func zshCompletion(b *strings.Builder) {
 	b.WriteString("_gosudacon_ids() { local -a ids; ids=(${(f)\"$(gosudacon ${opt_args[--root]:+--root} ${opt_args[--root]} list -q 2>/dev/null)\"}); _values container $ids }\n")
 	b.WriteString("_gosudacon_commands() {\n\tlocal -a list\n\tlist=(\n")
 	for _, c := range commands() {
-		fmt.Fprintf(b, "\t\t'%s:%s'\n", c.name, zshQuote.Replace(c.help))
+		fmt.Fprintf(b, "\t\t'%s:%s'\n", c.name, zshQuote(c.help))
 	}
 	b.WriteString("\t)\n\t_describe command list\n}\n_gosudacon() {\n\tlocal state\n\t_arguments -C \\\n")
 	zshOptions(b, "\t\t", globalOptions())
