@@ -223,6 +223,17 @@ func TestExec(t *testing.T) {
 	if _, err := c.DeleteExec(ctx, "bad"); err != nil {
 		t.Error(err)
 	}
+	astray := testkit.Spec("pwd").Process
+	astray.Cwd = "/missing"
+	if err := c.AddExec(ctx, engine.ExecRequest{ID: "astray", Process: astray}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.StartExec(ctx, "astray", engine.Stdio{}); err == nil || !strings.Contains(err.Error(), "process.cwd: enter /missing: no such file or directory") {
+		t.Errorf("start in a missing working directory: %v", err)
+	}
+	if _, err := c.DeleteExec(ctx, "astray"); err != nil {
+		t.Error(err)
+	}
 	if err := c.Kill(ctx, "", 9, false); err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,21 @@ type StepError struct {
 // NewStepError says that the step of index i failed.
 func NewStepError(p *plan.Plan, i int, err error) *StepError {
 	s := p.Steps[i]
-	return &StepError{Step: i, From: s.From, What: s.Do.String(), Err: err, Action: s.Do}
+	e := &StepError{Step: i, From: s.From, What: s.Do.String(), Err: err, Action: s.Do}
+	if c, ok := s.Do.(plan.Credentials); ok && ofPath(err) {
+		e.From, e.What = "process.cwd", "enter "+c.Dir // the step's only path
+	}
+	return e
+}
+
+// ofPath tells whether an error is one that the kernel has for a path.
+func ofPath(err error) bool {
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.EACCES, unix.ELOOP, unix.ENAMETOOLONG} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *StepError) Error() string {
