@@ -14,6 +14,7 @@ func TestExec(t *testing.T) {
 	refused(t, "exec failed with exit code 9", "exec", name, "sh", "-c", "exit 9")
 	refused(t, `exec: "nosuch": executable file not found in $PATH`, "exec", name, "nosuch")
 	refused(t, "/nosuch", "exec", "--workdir", "/nosuch", name, "pwd")
+	refused(t, "no such file or directory", "exec", "--workdir", "/nosuch", name, "pwd")
 
 	caps := []string{"sh", "-c", "grep -E 'Cap(Eff|Bnd)' /proc/self/status | cut -f2"}
 	equal(t, "capabilities", must(t, append([]string{"exec", name}, caps...)...), "00000000a80425fb\n00000000a80425fb")

@@ -110,6 +110,7 @@ func TestRefused(t *testing.T) {
 		{"program", "", "nosuch", `exec: "nosuch": executable file not found in $PATH`},
 		{"not a program", "", "/etc/passwd", `exec: "/etc/passwd": permission denied`},
 		{"working directory", "--workdir /etc/passwd", "true", "not a directory"},
+		{"init without its loader", "--init --init-binary tini", "true", "/sbin/tini"}, // Debian's, in an image that has no libc
 		{"sysctl of the host", "--sysctl vm.swappiness=1", "true", "vm.swappiness"},
 		{"sysctl of the host's network", "--net host --sysctl net.ipv4.ip_forward=1", "true", "net.ipv4.ip_forward"},
 		{"gpus", "--gpus all", "true", "nvidia-container-cli"},
