@@ -66,19 +66,38 @@ func TestCreateAndStart(t *testing.T) {
 	equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.ExitCode}}"), "exited 3")
 }
 
-// TestRestartPolicy: containerd's monitor restarts what its policy says.
+// TestRestartPolicy: containerd's monitor restarts what its policy says, with nerdctl's logger. The containers get the policy when they
+// run: with nerdctl run --restart the monitor, which looks every 200 ms here instead of every 10 s, may come between create and start.
 func TestRestartPolicy(t *testing.T) {
 	t.Parallel()
-	failing := detached(t, []string{"--restart", "on-failure:2"}, "sh", "-c", "echo try; exit 4")
-	always := detached(t, []string{"--restart", "always"}, "sh", "-c", "echo try; sleep 0.2")
+	failing := detached(t, nil, "sh", "-c", "echo try; until [ -e /go ]; do sleep 0.05; done; exit 4")
+	always := detached(t, nil, "sh", "-c", "echo try; until [ -e /go ]; do sleep 0.05; done; sleep 0.3")
+	restart(t, failing, "on-failure:2")
+	restart(t, always, "always")
+	must(t, "exec", failing, "touch", "/go")
+	must(t, "exec", always, "touch", "/go")
 	eventually(t, "the failing one is given up", func() bool {
-		return strings.Count(must(t, "logs", failing), "try") == 3 && inspect(t, failing, "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}") == "exited 4 2"
+		return inspect(t, failing, "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}") == "exited 4 2"
 	})
-	eventually(t, "the other is restarted", func() bool { return strings.Count(must(t, "logs", always), "try") >= 3 })
-	// containerd's monitor may be about to start it from what it read before, also while nerdctl removes it; then a task stays that has
-	// no container, whatever the runtime.
-	must(t, "update", "--restart", "no", always)
+	eventually(t, "the failing one has tried three times", func() bool { return strings.Count(must(t, "logs", failing), "try") == 3 })
+	eventually(t, "the other is restarted", func() bool { return strings.Count(must(t, "logs", always), "try") >= 4 })
+	// The monitor may be about to start it from what it read before, also while nerdctl removes it; then a task stays that has no
+	// container, whatever the runtime.
+	eventually(t, "the policy is taken away", func() bool { // nerdctl cannot while there is no task
+		return nerdctl(t, "update", "--restart", "no", always).code == 0
+	})
 	time.Sleep(5 * monitorInterval)
+}
+
+// restart gives a running container a policy, and the monitor its logger, as nerdctl run --restart would have.
+func restart(t *testing.T, name, policy string) {
+	t.Helper()
+	id := inspect(t, name, "{{.ID}}")
+	logger := must(t, "inspect", "--mode", "native", "--format", `{{index .Labels "nerdctl/log-uri"}}`, name)
+	if out, err := shared.daemon.Ctr(t.Context(), "container", "label", id, "containerd.io/restart.loguri="+logger).CombinedOutput(); err != nil {
+		t.Fatalf("label %s: %v: %s", id, err, out)
+	}
+	must(t, "update", "--restart", policy, name)
 }
 
 func TestPause(t *testing.T) {

@@ -17,7 +17,7 @@ env | sort; id; pwd; umask; hostname; cat /proc/1/comm /proc/self/attr/current /
 cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range
 df -k /dev/shm | tail -1; cat /etc/resolv.conf
 cd /sys/fs/cgroup; for f in */*limit* */*quota* */*period* */*shares */cpuset.* */*swappiness */*oom_control */pids.max */devices.list */*throttle*device *.max *.weight *.low *.high; do
-	case $f in *kmem*|*memory_pressure|*effective*) ;; *) echo $f $(cat $f) ;; esac
+	case $f in devices/*) sort $f ;; *kmem*|*memory_pressure|*effective*) ;; *) echo $f $(cat $f) ;; esac
 done`
 
 // same lists flags whose containers must look the same whatever made them.
