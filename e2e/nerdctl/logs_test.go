@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// TestLogs: nerdctl's logger is a binary:// of the shim's; it gets all and has written all when the container has ended.
+// TestLogs: nerdctl's logger is a binary:// of the shim's; it gets all, and has written it soon after the container's end.
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	name := detached(t, nil, "sh", "-c", "echo first; echo second >&2; seq 1 5000; exit 5")
 	equal(t, "exit code", must(t, "wait", name), "5")
+	waitFor(t, name, "\n5000")
 	r := nerdctl(t, "logs", name)
 	equal(t, "errors", r.stderr, "second\n")
 	if !strings.HasPrefix(r.stdout, "first\n") || !strings.HasSuffix(r.stdout, "\n5000\n") || strings.Count(r.stdout, "\n") != 5001 {
