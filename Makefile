@@ -68,7 +68,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-legacy test-oci test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-legacy test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -102,6 +102,13 @@ test-oci: build runc runtime-tools ## the OCI's validation programs: gosudacon, 
 	$(call step,OCI validation ($(TOOLS_VERSION)))
 	@$(E2E) run ./oci $(ARGS)
 
+test-oci-cgroup2: build runtime-tools ## the same for gosudacon on pure cgroup v2, in User Mode Linux
+	$(call step,OCI validation on cgroup v2)
+	@e2e/peers/packages.sh user-mode-linux kmod
+	@mkdir -p .cache/cgroup2/e2e
+	@CGO_ENABLED=0 $(E2E) build -o ../.cache/cgroup2/e2e/oci ./oci
+	@e2e/uml/run.sh -t 1500 .cache/cgroup2/e2e/oci -runtimes gosudacon -parallel 1 -timeout 3m $(ARGS)
+
 test-parity: build runc crun busybox ## the same 500 bundles with gosudacon, runc and crun: what their processes see, field by field
 	$(call step,parity with runc $(RUNC_VERSION) and crun)
 	@$(E2E) run ./parity $(ARGS)
@@ -113,7 +120,7 @@ CGROUP2_SUITES = shimdrive task
 test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)
 	@e2e/uml/run.sh -t 2400 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
-	@$(MAKE) test-cgroup2-next test-systemd
+	@$(MAKE) test-cgroup2-next test-systemd test-oci-cgroup2
 
 test-cgroup2-kernel: cgroup2-programs ## the kernel tests alone on pure cgroup v2: two minutes instead of thirty
 	$(call step,kernel tests on cgroup v2)
@@ -157,6 +164,8 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 	$(call step,vet)
 	@CGO_ENABLED=0 $(GO) vet -tags no_grpc ./...
 	@$(E2E) vet ./...
+	$(call step,the names of tests in docs/runtime-spec.md)
+	@CGO_ENABLED=0 $(E2E) test -count=1 ./parity
 	$(call step,dependencies and budgets)
 	@CGO_ENABLED=0 $(GO) test -tags no_grpc .
 	$(call step,arm64)

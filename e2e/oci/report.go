@@ -42,7 +42,7 @@ func judge(runtime, program string, v verdict) judgement {
 		}
 	}
 	for _, e := range excuses[program] {
-		if !used[e.why] && e.holds() {
+		if !used[e.why] && !e.races && e.holds() {
 			j.word, j.reasons = "FAIL", append(j.reasons, "nothing is wrong that this excuses: "+e.why)
 		}
 	}

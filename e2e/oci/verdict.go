@@ -38,7 +38,7 @@ func execute(ctx context.Context, timeout time.Duration, dir, program string, en
 	err := cmd.Run()
 	v := readTAP(stdout.String())
 	for i, complaint := range v.complaints {
-		if complaint == "exit status 1" { // of the runtime, which has said why elsewhere
+		if strings.HasSuffix(complaint, "exit status 1") { // of the runtime, which has said why elsewhere
 			v.complaints[i] += ": " + oneLine(stderr.String())
 		}
 	}

@@ -101,8 +101,10 @@ var differences = explain([][4]string{
 	{"crun", `^(root-)?propagation-`, `^mount (/mnt|/) propagation$`, "mounts have the propagation that was asked for, as with runc; crun's are private"},
 	{"runc crun", `^root-propagation-runbindable$`, `^create$`, "masks are made before the root becomes unbindable; the peers fail at them"},
 	{"crun", `^root-propagation-unknown$`, `^create$`, "there is no such propagation; runc refuses as well"},
-	{"runc crun", `cgroup-(ro|rw|ns|ns-rw)$|^userns-cgroup$`, `^mount /sys/fs/cgroup(/\w+)? (options|source|super)$`,
+	{"runc", `cgroup-(ro|rw|ns|ns-rw)$|^userns-cgroup$`, `^mount /sys/fs/cgroup(/\w+)? (options|source|super)$`,
 		"the options asked for are those of the tmpfs and of each hierarchy; what stands as their source is of no effect"},
+	{"crun", `cgroup-(ro|rw|ns|ns-rw)$|^userns-cgroup$`, `^mount /sys/fs/cgroup((/\w+)? (options|source|super)|/net_cls,net_prio \w+)$`,
+		"the options asked for are those of the tmpfs and of each hierarchy; what stands as their source is of no effect; crun sometimes shows net_cls and net_prio, which the host has not mounted"},
 	{"runc", `^root-symlink$`, `^create$`, "a root.path that is a symbolic link is resolved when it is opened, once"},
 	{"runc crun", `^(masked|readonly|device)-relative$`, `^create$`, "the path must be absolute"},
 
