@@ -22,6 +22,8 @@ type Streams struct{ In, Out, Err *os.File }
 type Invocation struct {
 	Version string   // of this build
 	Args    []string // without the program's name
+	// Seal executes this program, with the same arguments, anew from a protected mount before it makes a process of a container.
+	Seal bool
 	Streams
 }
 
@@ -99,7 +101,7 @@ func dispatch(in Invocation) (int, error) {
 	}
 	code := 0
 	if err = cmd.checkOperands(c.args); err == nil {
-		if cmd.forks {
+		if cmd.forks && in.Seal {
 			err = c.seal()
 		}
 		if err == nil {

@@ -28,7 +28,7 @@ var version string
 
 func main() {
 	if filepath.Base(os.Args[0]) == "gosudacon" {
-		os.Exit(cli.Run(cli.Invocation{Version: version, Args: os.Args[1:], Streams: cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}}))
+		os.Exit(cli.Run(cli.Invocation{Version: version, Args: os.Args[1:], Seal: true, Streams: cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}}))
 	}
 	if err := run(os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", bootstrap.RuntimeName, err)

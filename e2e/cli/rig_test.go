@@ -297,19 +297,7 @@ func (r *rig) nothingLeft() {
 		parents = append(parents, memory...)
 	}
 	for _, parent := range parents {
-		filepath.WalkDir(parent, func(path string, e os.DirEntry, err error) error {
-			if err == nil && e.IsDir() && path != parent {
-				r.t.Errorf("left behind: %s", path)
-				procs, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-				for pid := range strings.FieldsSeq(string(procs)) {
-					n, _ := strconv.Atoi(pid)
-					unix.Kill(n, unix.SIGKILL)
-				}
-				defer unix.Rmdir(path)
-			}
-			return nil
-		})
-		unix.Rmdir(parent)
+		r.removeCgroup(parent)
 	}
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
@@ -334,6 +322,34 @@ func (r *rig) nothingLeft() {
 	for line := range strings.Lines(string(mounts)) {
 		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], r.root) {
 			r.t.Errorf("left behind: mount %s", f[4])
+		}
+	}
+}
+
+// removeCgroup removes the parent of a rig's cgroups. Those below it should be gone; what is not is told, killed and removed.
+func (r *rig) removeCgroup(parent string) {
+	var dirs []string
+	filepath.WalkDir(parent, func(path string, e os.DirEntry, err error) error {
+		if err == nil && e.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	slices.Reverse(dirs) // children first
+	for _, dir := range dirs {
+		if dir != parent {
+			r.t.Errorf("left behind: %s", dir)
+		}
+		for end := time.Now().Add(2 * time.Second); unix.Rmdir(dir) == unix.EBUSY && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			procs, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+			for pid := range strings.FieldsSeq(string(procs)) {
+				n, _ := strconv.Atoi(pid)
+				unix.Kill(n, unix.SIGKILL)
+			}
+			if state := filepath.Join(dir, "freezer.state"); exists(state) {
+				os.WriteFile(state, []byte("THAWED"), 0) // a frozen process of cgroup v1 does not die
+			}
+			r.reap()
 		}
 	}
 }
