@@ -4,6 +4,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
+	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
 	"github.com/gosuda/gosudacon/runtime/internal/host"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 	"github.com/gosuda/gosudacon/runtime/internal/seccomp"
@@ -38,6 +39,7 @@ func Features() *features.Features {
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: new(true)}},
 			NetDevices:      &features.NetDevices{Enabled: new(true)},
 		},
+		PotentiallyUnsafeConfigAnnotations: []string{cgroup.PropertyPrefix},
 	}
 }
 

@@ -30,6 +30,9 @@ func refused(t *testing.T, spec *specs.Spec, property string) bool {
 // TestFeaturesTellTheTruth compares what is advertised with what the compiler takes.
 func TestFeaturesTellTheTruth(t *testing.T) {
 	f := Features()
+	if !slices.Contains(f.PotentiallyUnsafeConfigAnnotations, "org.systemd.property.") {
+		t.Error("annotations that name properties of systemd's unit are not advertised as unsafe")
+	}
 	hook := []specs.Hook{{Path: "/bin/true"}}
 	for name, hooks := range map[string]*specs.Hooks{
 		"prestart": {Prestart: hook}, "createRuntime": {CreateRuntime: hook}, "createContainer": {CreateContainer: hook}, //nolint:staticcheck // prestart is in the spec

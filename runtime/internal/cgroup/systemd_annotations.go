@@ -12,16 +12,16 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// propertyPrefix begins the annotations whose rest is the name of a property of the container's unit; the value is in the
+// PropertyPrefix begins the annotations whose rest is the name of a property of the container's unit; the value is in the
 // text format of GVariant, such as "uint64 123", "true" or "'text'".
-const propertyPrefix = "org.systemd.property."
+const PropertyPrefix = "org.systemd.property."
 
 // annotatedProperties returns the properties that annotations ask for, in the order of their names. It is an error that
 // names the annotation when one cannot be read.
 func annotatedProperties(annotations map[string]string) ([]systemd.Property, error) {
 	var properties []systemd.Property
 	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		name, ok := strings.CutPrefix(key, propertyPrefix)
+		name, ok := strings.CutPrefix(key, PropertyPrefix)
 		if !ok {
 			continue
 		}

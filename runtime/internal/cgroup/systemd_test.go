@@ -118,11 +118,11 @@ func TestSystemdAnnotations(t *testing.T) {
 	c, _ := scope(t, h, Config{
 		Resources: &specs.LinuxResources{Pids: &specs.LinuxPids{Limit: ptr(int64(50))}},
 		Annotations: map[string]string{
-			propertyPrefix + "TimeoutStopSec":  "uint32 7",
-			propertyPrefix + "CollectMode":     "'inactive-or-failed'",
-			propertyPrefix + "SendSIGHUP":      "true",
-			propertyPrefix + "TasksMax":        "uint64 7",
-			propertyPrefix + "Description":     `"a container"`,
+			PropertyPrefix + "TimeoutStopSec":  "uint32 7",
+			PropertyPrefix + "CollectMode":     "'inactive-or-failed'",
+			PropertyPrefix + "SendSIGHUP":      "true",
+			PropertyPrefix + "TasksMax":        "uint64 7",
+			PropertyPrefix + "Description":     `"a container"`,
 			"org.systemd.something.else.Slice": "is none of this",
 		},
 	})
@@ -139,7 +139,7 @@ func TestSystemdRefused(t *testing.T) {
 		t.Skip("systemd is not running")
 	}
 	c, err := New(h, Config{Path: fmt.Sprintf("system.slice:gosuda-test%d:bad", os.Getpid()),
-		Annotations: map[string]string{propertyPrefix + "NoSuchThing": "true"}})
+		Annotations: map[string]string{PropertyPrefix + "NoSuchThing": "true"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestAnnotatedProperties(t *testing.T) {
 		{"No.Such", "true", `annotations["org.systemd.property.No.Such"]: "No.Such" is not the name of a property`},
 		{"TimeoutStopSec", "'3'", `annotations["org.systemd.property.TimeoutStopSec"]: "'3'": not a number of seconds`},
 	} {
-		properties, err := annotatedProperties(map[string]string{propertyPrefix + test.name: test.value, "other": "x"})
+		properties, err := annotatedProperties(map[string]string{PropertyPrefix + test.name: test.value, "other": "x"})
 		got := ""
 		if err != nil {
 			got = err.Error()
@@ -180,7 +180,7 @@ func TestAnnotatedProperties(t *testing.T) {
 			t.Errorf("%s %s:\ngot  %s\nwant %s", test.name, test.value, got, test.want)
 		}
 	}
-	if _, err := annotatedProperties(map[string]string{propertyPrefix + "Abc": "not {a value"}); err == nil {
+	if _, err := annotatedProperties(map[string]string{PropertyPrefix + "Abc": "not {a value"}); err == nil {
 		t.Error("a value that is none was accepted")
 	}
 }
