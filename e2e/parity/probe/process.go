@@ -56,7 +56,7 @@ func (r report) process(*ask.Question) {
 	r["umask"] = fmt.Sprintf("%04o", umask)
 	pid := os.Getpid()
 	if pid == 1 {
-		r["pid"], r["ppid"] = "1", strconv.Itoa(os.Getppid())
+		r["pid"] = "1"
 	}
 	sid, err := unix.Getsid(0)
 	r["sid"] = value(ownOr(sid, pid), err)
