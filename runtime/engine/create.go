@@ -76,6 +76,8 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 			c.lock.Unlock()
 		}
 	}()
+	network := launch.MakeNetwork(p)
+	defer network.Close()
 	if c.dir, err = store.Make(e.opts.Root, r.ID); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return errorf(AlreadyExists, err, "container with given ID already exists: %q in %s", r.ID, e.opts.Root)
@@ -127,7 +129,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		cg.Close()
 		return err
 	})
-	if err := c.launch(ctx, r, p); err != nil {
+	if err := c.launch(ctx, r, p, network); err != nil {
 		return err
 	}
 	made.add(c.abort)
@@ -250,7 +252,7 @@ func homeIn(root string, uid uint32) string {
 }
 
 // launch makes init, as far as `created`.
-func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) error {
+func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, network *launch.Network) error {
 	leave := c.detached && !r.Hold // init waits on for whoever starts it
 	makeGate := store.NewGate
 	if leave {
@@ -263,6 +265,7 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan) e
 	res := c.engine.resources(r.Stdio)
 	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
 	res.Trace, res.FailStep = r.Trace, r.FailStep
+	res.Network = network
 	res.Detached, res.Preserve = leave, r.Preserve
 	res.Born = c.born
 	res.RunHooks = c.createHooks

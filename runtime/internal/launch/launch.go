@@ -29,6 +29,8 @@ type Resources struct {
 	CgroupTasks []int
 	// EnterCgroup, when set, moves the waiting child into its cgroup (a systemd scope, which begins with a process).
 	EnterCgroup func(pid int) error
+	// Network is the new network namespace of a child that does not make it itself; nil when it does, or has none.
+	Network *Network
 	// StartGate and Verdict are the child's ends of the FIFOs of a container's init.
 	StartGate, Verdict int
 	// Detached: init must not end with its caller once Born has returned; see store.Dir.MakeDetachedGate.
@@ -129,6 +131,10 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		return nil, err
 	}
 	defer pipes.close()
+	if prep.network, err = r.Network.get(); err != nil {
+		_, step := cloneOf(p)
+		return nil, NewStepError(p, step, err)
+	}
 	l := lower(p, prep, &stdio.r, pipes.report, pipes.control)
 	if l.err != nil {
 		return nil, NewStepError(p, l.errStep, l.err)
@@ -178,12 +184,9 @@ type flight struct {
 }
 
 func (f *flight) fork(prog *rawchild.Program) error {
-	step := 0
-	var clone plan.Clone
-	for i, s := range f.plan.Steps {
-		if c, ok := s.Do.(plan.Clone); ok {
-			step, clone = i, c
-		}
+	clone, step := cloneOf(f.plan)
+	if f.prep.network >= 0 {
+		clone.New &^= plan.NewNet
 	}
 	if f.r.FailStep == step+1 {
 		return NewStepError(f.plan, step, unix.EIO)
@@ -205,6 +208,16 @@ func (f *flight) fork(prog *rawchild.Program) error {
 		return NewStepError(f.plan, step, err)
 	}
 	return f.adopt(pid, fd)
+}
+
+// cloneOf returns the step that makes the child, and its index.
+func cloneOf(p *plan.Plan) (clone plan.Clone, step int) {
+	for i, s := range p.Steps {
+		if c, ok := s.Do.(plan.Clone); ok {
+			clone, step = c, i
+		}
+	}
+	return clone, step
 }
 
 // adopt makes pid the child of this flight.

@@ -222,6 +222,9 @@ func (l *lowering) undumpable(when bool) {
 // detach makes sure that nothing of the shim's process reaches the container.
 func (l *lowering) detach() {
 	l.undumpable(true)
+	if l.prep.network >= 0 {
+		l.call(unix.SYS_SETNS, imm(l.prep.network), imm(unix.CLONE_NEWNET))
+	}
 	ignore := l.bytes(make([]byte, 32)) // struct kernel_sigaction: SIG_DFL, no flags
 	for sig := 1; sig <= 64; sig++ {
 		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
