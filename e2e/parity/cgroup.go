@@ -42,6 +42,9 @@ func (l *life) cgroup(pid int) {
 			name = "unified"
 		}
 		for _, pattern := range knobs {
+			if strings.HasPrefix(pattern, "hugetlb") && !strings.Contains(l.b.id, "hugepages") {
+				continue // they come and go with a bundle beside this one that limits them
+			}
 			files, _ := filepath.Glob(filepath.Join(dir, pattern))
 			for _, file := range files {
 				text, err := os.ReadFile(file)
