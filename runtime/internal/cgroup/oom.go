@@ -46,6 +46,7 @@ func (c *Cgroup) oomCounts() (kills, ooms uint64, err error) {
 // with a kill counted by the directory above (v2) or an out-of-memory condition just before (v1), has to do as evidence.
 func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(killed bool), err error) {
 	w := &oomWatch{cgroup: c, fn: fn, event: -1}
+	w.above = w.killsAbove() // of others, before us
 	if w.seen, _, err = c.oomCounts(); err != nil {
 		return nil, err
 	}
