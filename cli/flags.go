@@ -36,7 +36,6 @@ func (o options) all(name string) []string { return o[name] }
 func (o options) on(name string) bool      { return o.text(name) == "true" }
 func (o options) text(name string) string  { return o.or(name, "") }
 func (o options) number(name string) int64 { n, _ := strconv.ParseInt(o.text(name), 0, 64); return n } // checked when parsed
-func (o options) unset(name string)        { delete(o, name) }
 func (o options) set(name, value string)   { o[name] = []string{value} }
 func (o options) or(name, def string) string {
 	if v := o[name]; len(v) > 0 {

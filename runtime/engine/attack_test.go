@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -320,16 +319,6 @@ func listDescriptors() {
 		target, err := os.Readlink("/proc/self/fd/" + itoa(fd))
 		if err == nil && !strings.HasPrefix(target, "anon_inode:[event") {
 			fmt.Println(fd, target)
-		}
-	}
-}
-
-// eventually calls f until it returns true.
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
 		}
 	}
 }

@@ -45,8 +45,6 @@ func (a Attr) String() string {
 // AttrChange sets and clears mount attributes.
 type AttrChange struct{ Set, Clear Attr }
 
-func (c AttrChange) zero() bool { return c == AttrChange{} }
-
 func (c AttrChange) text(prefix string) string {
 	s := ""
 	if c.Set != 0 {
