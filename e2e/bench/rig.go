@@ -26,7 +26,8 @@ const (
 	workStart      = "start"
 	workDelete     = "delete"
 	workVerb       = "delete verb"
-	workLife       = "life of true, own shim"
+	workTask       = "create to delete of true, own shim"
+	workLife       = "life of true, own shim, with both verbs"
 	workPodLife    = "life of true, in a pod's shim"
 	workExec       = "exec to delete of true"
 	memPrivate     = "shim, private"
@@ -39,7 +40,7 @@ const (
 	podLivesARound = 3
 )
 
-var works = []string{workShimStart, workCreate, workStart, workDelete, workVerb, workLife, workPodLife, workExec, memPrivate, memPSS, memRSS, memPSSCreated}
+var works = []string{workShimStart, workCreate, workStart, workDelete, workVerb, workTask, workLife, workPodLife, workExec, memPrivate, memPSS, memRSS, memPSSCreated}
 
 // measurements are the timed ones. cost divides the number of rounds.
 var measurements = []struct {
@@ -157,9 +158,11 @@ func (r *rig) ownShim(ctx context.Context, c contender, took func(string, time.D
 	}
 	extra := time.Since(asked) // containerd does not ask for the shim's pid: not counted
 	r.alive[box.id] = alive{c.binary, box.bundle, pid}
+	task := time.Now()
 	if err := box.live(ctx, shim, took); err != nil {
 		return err
 	}
+	took(workTask, time.Since(task))
 	if err := shim.Shutdown(ctx, box.id); err != nil {
 		return err
 	}
