@@ -9,15 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/e2e/processes"
 )
 
 // supervisorName is argv[0] of the supervisor; Main looks for it.
@@ -77,7 +75,7 @@ func supervise(in io.Reader, out io.Writer) error {
 	signal.Notify(signals, unix.SIGCHLD)
 	signal.Ignore(unix.SIGINT) // Ctrl-C reaches the program, whose end we see as the end of our input
 	go s.reap(signals)
-	defer s.killAll()
+	defer processes.End(os.Getpid())
 
 	requests, replies := json.NewDecoder(in), json.NewEncoder(out)
 	for {
@@ -191,74 +189,12 @@ func (s *supervisor) left(patience time.Duration) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		left := descendants(os.Getpid(), s.pid)
+		left := processes.Below(os.Getpid(), s.pid)
 		if len(left) == 0 || time.Now().After(deadline) {
 			return left
 		}
 		s.exited.Wait()
 	}
-}
-
-// killAll ends the program and everything that descends from us.
-func (s *supervisor) killAll() {
-	for range 10 { // each round kills one generation more than the last at the least
-		left := descendants(os.Getpid(), 0)
-		if len(left) == 0 {
-			return
-		}
-		for _, process := range left {
-			pid, _, _ := strings.Cut(process, " ")
-			if n, err := strconv.Atoi(pid); err == nil {
-				_ = unix.Kill(n, unix.SIGKILL) // gone already is as good
-				_ = unix.Kill(n, unix.SIGCONT)
-			}
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// descendants lists the processes below root, but not except and nothing of what except still owns, as
-// "pid command line".
-func descendants(root, except int) []string {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	children := map[int][]int{}
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue // it ended while we looked
-		}
-		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
-		after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
-		fields := strings.Fields(after)
-		if len(fields) < 2 {
-			continue
-		}
-		ppid, _ := strconv.Atoi(fields[1])
-		children[ppid] = append(children[ppid], pid)
-	}
-	var found []string
-	var walk func(pid int)
-	walk = func(pid int) {
-		for _, child := range children[pid] {
-			if child == except {
-				continue
-			}
-			found = append(found, fmt.Sprintf("%d %s", child, commandLine(child)))
-			walk(child)
-		}
-	}
-	walk(root)
-	slices.Sort(found)
-	return found
-}
-
-func commandLine(pid int) string {
-	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if len(line) == 0 {
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		return "[" + strings.TrimSpace(string(comm)) + "]"
-	}
-	return strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))
 }
 
 // remote is the program's end of its supervisor.

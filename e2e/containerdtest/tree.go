@@ -27,9 +27,35 @@ func FindTree() (Tree, error) {
 // Bin is where make build leaves the shim.
 func (t Tree) Bin() string { return filepath.Join(string(t), "bin") }
 
+// Runtime is the absolute path, in a directory without symbolic links, of an OCI runtime's command line: gosudacon, where make build leaves it, a peer ("runc" or "crun"), or any
+// other by its path.
+func (t Tree) Runtime(name string) (string, error) {
+	path := name
+	switch name {
+	case "gosudacon":
+		path = filepath.Join(t.Bin(), name)
+	case "runc", "crun":
+		dir, err := t.Peer(name)
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(dir, name)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("find runtime %s: %w", name, err)
+	}
+	// The program's own name may be a symbolic link that it looks at.
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(filepath.Join(dir, filepath.Base(path)))
+}
+
 // Peer is the directory in which make peers leaves a peer's programs: "containerd" has containerd, ctr and
 // containerd-shim-runc-v2; "runc" has runc; "crun" has crun; "runtime-tools" has its validation programs; "nerdctl" has nerdctl; "cni"
-// has the CNI plugins that nerdctl uses; "containerd-1.6" and "containerd-1.7" Debian's packages.
+// has the CNI plugins that nerdctl uses; "containerd-1.6" and "containerd-1.7" Debian's packages; "podman-4.3", "podman-5.8" and "docker-28" are roots of Debian 12
+// and of sid.
 func (t Tree) Peer(name string) (string, error) {
 	dir := filepath.Join(string(t), ".cache", "peers", name)
 	switch name {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/gosuda/gosudacon/e2e/client"
 )
 
 // TestCopy into a container and out of it, while it runs and after.
@@ -26,11 +28,11 @@ func TestCopy(t *testing.T) {
 		return string(text)
 	}
 	must(t, "cp", in, name+":/root/f")
-	equal(t, "the file inside", must(t, "exec", name, "sh", "-c", "cat /root/f; stat -c %a /root/f"), "a file\n640")
-	equal(t, "the file outside", out("/root/f"), "a file\n")
+	client.Equal(t, "the file inside", must(t, "exec", name, "sh", "-c", "cat /root/f; stat -c %a /root/f"), "a file\n640")
+	client.Equal(t, "the file outside", out("/root/f"), "a file\n")
 	must(t, "kill", name)
 	must(t, "wait", name)
-	equal(t, "the file of a stopped container", out("/root/f"), "a file\n")
+	client.Equal(t, "the file of a stopped container", out("/root/f"), "a file\n")
 }
 
 // TestCommit makes an image of what a running container has written, pausing it for the time.
@@ -41,7 +43,7 @@ func TestCommit(t *testing.T) {
 	image := "localhost/" + name + ":latest"
 	must(t, "commit", "--change", `CMD ["cat", "/new"]`, name, image)
 	defer must(t, "rmi", image)
-	equal(t, "state", inspect(t, name, "{{.State.Status}}"), "running")
+	client.Equal(t, "state", inspect(t, name, "{{.State.Status}}"), "running")
 	all := append([]string{"run", "--rm"}, options(nil)...)
-	equal(t, "output of the new image", must(t, append(all, image)...), "written")
+	client.Equal(t, "output of the new image", must(t, append(all, image)...), "written")
 }

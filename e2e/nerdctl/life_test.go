@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gosuda/gosudacon/e2e/client"
 )
 
 // patient ends with code 7 when it is asked to.
@@ -12,29 +14,29 @@ const patient = `trap "exit 7" TERM; trap "echo usr1" USR1; echo up; while :; do
 // waitFor waits until a container's log has a line.
 func waitFor(t *testing.T, name, line string) {
 	t.Helper()
-	eventually(t, "log of "+name+" has "+line, func() bool { return strings.Contains(must(t, "logs", name), line) })
+	client.Eventually(t, "log of "+name+" has "+line, func() bool { return strings.Contains(must(t, "logs", name), line) })
 }
 
 func TestLife(t *testing.T) {
 	t.Parallel()
 	name := detached(t, nil, "sh", "-c", patient)
 	waitFor(t, name, "up")
-	equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.Running}}"), "running true")
+	client.Equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.Running}}"), "running true")
 
 	must(t, "kill", "--signal", "USR1", name)
 	waitFor(t, name, "usr1")
 
 	must(t, "stop", name)
-	equal(t, "exit code", must(t, "wait", name), "7")
-	equal(t, "state after stop", inspect(t, name, "{{.State.Status}} {{.State.ExitCode}}"), "exited 7")
+	client.Equal(t, "exit code", must(t, "wait", name), "7")
+	client.Equal(t, "state after stop", inspect(t, name, "{{.State.Status}} {{.State.ExitCode}}"), "exited 7")
 
 	must(t, "start", name)
-	equal(t, "state after start", inspect(t, name, "{{.State.Status}}"), "running")
+	client.Equal(t, "state after start", inspect(t, name, "{{.State.Status}}"), "running")
 	must(t, "kill", name)
-	equal(t, "exit code", must(t, "wait", name), "137")
+	client.Equal(t, "exit code", must(t, "wait", name), "137")
 
 	must(t, "restart", name)
-	equal(t, "state after restart", inspect(t, name, "{{.State.Status}}"), "running")
+	client.Equal(t, "state after restart", inspect(t, name, "{{.State.Status}}"), "running")
 	must(t, "restart", "--time", "1", name)
 	must(t, "rm", "--force", name)
 	refused(t, "no such", "inspect", name)
@@ -45,7 +47,7 @@ func TestStopTimeout(t *testing.T) {
 	t.Parallel()
 	name := detached(t, nil, "sleep", "1000") // the init of a pid namespace ignores what it does not handle
 	must(t, "stop", "--time", "1", name)
-	equal(t, "exit code", must(t, "wait", name), "137")
+	client.Equal(t, "exit code", must(t, "wait", name), "137")
 }
 
 func TestStopSignal(t *testing.T) {
@@ -53,17 +55,17 @@ func TestStopSignal(t *testing.T) {
 	name := detached(t, []string{"--stop-signal", "SIGUSR2"}, "sh", "-c", `trap "exit 12" USR2; echo up; while :; do sleep 0.05; done`)
 	waitFor(t, name, "up")
 	must(t, "stop", name)
-	equal(t, "exit code", must(t, "wait", name), "12")
+	client.Equal(t, "exit code", must(t, "wait", name), "12")
 }
 
 func TestCreateAndStart(t *testing.T) {
 	t.Parallel()
 	name := newName(t)
 	must(t, append(append([]string{"create", "--name", name}, options(nil)...), testImage, "sh", "-c", "echo once; exit 3")...)
-	equal(t, "status", must(t, "ps", "--all", "--filter", "name="+name, "--format", "{{.Status}}"), "Created")
+	client.Equal(t, "status", must(t, "ps", "--all", "--filter", "name="+name, "--format", "{{.Status}}"), "Created")
 	r := nerdctl(t, "start", "--attach", name)
-	equal(t, "output", r.stdout, "once\n")
-	equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.ExitCode}}"), "exited 3")
+	client.Equal(t, "output", r.Stdout, "once\n")
+	client.Equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.ExitCode}}"), "exited 3")
 }
 
 // TestRestartPolicy: containerd's monitor restarts what its policy says, with nerdctl's logger. The containers get the policy when they
@@ -76,15 +78,15 @@ func TestRestartPolicy(t *testing.T) {
 	restart(t, always, "always")
 	must(t, "exec", failing, "touch", "/go")
 	must(t, "exec", always, "touch", "/go")
-	eventually(t, "the failing one is given up", func() bool {
+	client.Eventually(t, "the failing one is given up", func() bool {
 		return inspect(t, failing, "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}") == "exited 4 2"
 	})
-	eventually(t, "the failing one has tried three times", func() bool { return strings.Count(must(t, "logs", failing), "try") == 3 })
-	eventually(t, "the other is restarted", func() bool { return strings.Count(must(t, "logs", always), "try") >= 4 })
+	client.Eventually(t, "the failing one has tried three times", func() bool { return strings.Count(must(t, "logs", failing), "try") == 3 })
+	client.Eventually(t, "the other is restarted", func() bool { return strings.Count(must(t, "logs", always), "try") >= 4 })
 	// The monitor may be about to start it from what it read before, also while nerdctl removes it; then a task stays that has no
 	// container, whatever the runtime.
-	eventually(t, "the policy is taken away", func() bool { // nerdctl cannot while there is no task
-		return nerdctl(t, "update", "--restart", "no", always).code == 0
+	client.Eventually(t, "the policy is taken away", func() bool { // nerdctl cannot while there is no task
+		return nerdctl(t, "update", "--restart", "no", always).Code == 0
 	})
 	time.Sleep(5 * monitorInterval)
 }
@@ -104,11 +106,11 @@ func TestPause(t *testing.T) {
 	t.Parallel()
 	name := detached(t, nil, "sh", "-c", "while :; do date +%s%N >/n; done")
 	must(t, "pause", name)
-	equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.Paused}}"), "paused true")
+	client.Equal(t, "state", inspect(t, name, "{{.State.Status}} {{.State.Paused}}"), "paused true")
 	refused(t, "cannot exec in a paused state", "exec", name, "true")
 	must(t, "unpause", name)
 	before := must(t, "exec", name, "cat", "/n")
-	eventually(t, "it goes on", func() bool { return must(t, "exec", name, "cat", "/n") != before })
+	client.Eventually(t, "it goes on", func() bool { return must(t, "exec", name, "cat", "/n") != before })
 	must(t, "pause", name)
 	must(t, "rm", "--force", name) // as it is
 }
@@ -124,7 +126,7 @@ func TestUpdate(t *testing.T) {
 	shares := "cat /sys/fs/cgroup/cpu/cpu.shares /sys/fs/cgroup/cpuset/cpuset.cpus 2>/dev/null"
 	if must(t, "exec", name, "sh", "-c", shares+"; true") != "" { // cgroup v1
 		must(t, "update", "--cpu-shares", "77", "--cpuset-cpus", "0", name)
-		equal(t, "shares and CPUs", must(t, "exec", name, "sh", "-c", shares), "77\n0")
+		client.Equal(t, "shares and CPUs", must(t, "exec", name, "sh", "-c", shares), "77\n0")
 	}
 	refused(t, "", "update", "--cpuset-cpus", "4000", name)
 }

@@ -6,13 +6,11 @@
 package nerdctl
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosuda/gosudacon/e2e/alone"
+	"github.com/gosuda/gosudacon/e2e/client"
 	"github.com/gosuda/gosudacon/e2e/containerdtest"
 )
 
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	containerdtest.Main()
 	flag.Parse()
 	// The plugins of CNI and nerdctl have directories that no flag changes.
-	if err := containerdtest.Alone("/var/lib/cni", "/run/nerdctl"); err != nil {
+	if err := alone.Start(alone.Config{Empty: []string{"/var/lib/cni", "/run/nerdctl"}}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -133,6 +133,9 @@ func setUp() error {
 
 func file(name string) string { return filepath.Join(shared.dir, name) }
 
+// program is nerdctl.
+var program = client.Client{Name: "nerdctl", Command: command}
+
 // command prepares nerdctl with args; it ends with ctx.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{
@@ -141,55 +144,19 @@ func command(ctx context.Context, args ...string) *exec.Cmd {
 	}, args...)
 	cmd := exec.CommandContext(ctx, shared.program, args...)
 	cmd.Env = []string{"PATH=" + shared.daemon.Bin + ":" + os.Getenv("PATH"), "HOME=" + file("home"), "TMPDIR=" + file("tmp")}
-	cmd.WaitDelay = 5 * time.Second // a grandchild that holds the output must not hold the test
 	return cmd
 }
 
-// result is how a command ended.
-type result struct {
-	stdout, stderr string
-	code           int
-}
-
 // nerdctl runs nerdctl with args, at most for a minute, and tells how it ended.
-func nerdctl(t *testing.T, args ...string) result { return nerdctlIn(t, nil, args...) }
-
-// nerdctlIn is nerdctl with something on its standard input.
-func nerdctlIn(t *testing.T, in io.Reader, args ...string) result {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute) // also in cleanups
-	defer cancel()
-	cmd := command(ctx, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		t.Fatalf("nerdctl %s: not done in a minute\n%s%s", strings.Join(args, " "), &stdout, &stderr)
-	}
-	if ended := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ended) && !errors.Is(err, exec.ErrWaitDelay) {
-		t.Fatalf("nerdctl %s: %v\n%s", strings.Join(args, " "), err, &stderr)
-	}
-	words := strings.ReplaceAll(stderr.String(), `\"`, `"`) // nerdctl quotes errors
-	return result{stdout.String(), words, cmd.ProcessState.ExitCode()}
-}
+func nerdctl(t *testing.T, args ...string) client.Result { t.Helper(); return program.Run(t, args...) }
 
 // must runs nerdctl and fails the test unless it succeeds; it returns what it printed, without white space around it.
-func must(t *testing.T, args ...string) string {
-	t.Helper()
-	r := nerdctl(t, args...)
-	if r.code != 0 {
-		t.Fatalf("nerdctl %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
-	}
-	return strings.TrimSpace(r.stdout)
-}
+func must(t *testing.T, args ...string) string { t.Helper(); return program.Must(t, args...) }
 
 // refused runs nerdctl, which must fail and say want.
 func refused(t *testing.T, want string, args ...string) {
 	t.Helper()
-	r := nerdctl(t, args...)
-	if r.code == 0 || !strings.Contains(r.stderr, want) {
-		t.Errorf("nerdctl %s: exit code %d, %q; want a failure with %q", strings.Join(args, " "), r.code, r.stderr, want)
-	}
+	program.Refused(t, want, args...)
 }
 
 // options are the flags of nerdctl run that choose the runtime and, unless flags has one, no network.
@@ -202,7 +169,7 @@ func options(flags []string) []string {
 }
 
 // run runs a container in the foreground, with flags of nerdctl run.
-func run(t *testing.T, flags []string, args ...string) result {
+func run(t *testing.T, flags []string, args ...string) client.Result {
 	t.Helper()
 	all := append([]string{"run", "--rm"}, options(flags)...)
 	return nerdctl(t, append(append(all, testImage), args...)...)
@@ -212,10 +179,10 @@ func run(t *testing.T, flags []string, args ...string) result {
 func output(t *testing.T, flags []string, args ...string) string {
 	t.Helper()
 	r := run(t, flags, args...)
-	if r.code != 0 {
-		t.Fatalf("nerdctl run %q %q: exit code %d\nstdout: %s\nstderr: %s", flags, args, r.code, r.stdout, r.stderr)
+	if r.Code != 0 {
+		t.Fatalf("nerdctl run %q %q: exit code %d\nstdout: %s\nstderr: %s", flags, args, r.Code, r.Stdout, r.Stderr)
 	}
-	return strings.TrimSpace(r.stdout)
+	return strings.TrimSpace(r.Stdout)
 }
 
 var containers atomic.Int64
@@ -225,8 +192,8 @@ func newName(t *testing.T) string {
 	t.Helper()
 	name := fmt.Sprintf("c%d-%d", os.Getpid(), containers.Add(1))
 	t.Cleanup(func() {
-		if r := nerdctl(t, "rm", "--force", "--volumes", name); r.code != 0 {
-			t.Errorf("remove %s: exit code %d: %s", name, r.code, r.stderr)
+		if r := nerdctl(t, "rm", "--force", "--volumes", name); r.Code != 0 {
+			t.Errorf("remove %s: exit code %d: %s", name, r.Code, r.Stderr)
 		}
 	})
 	return name
@@ -245,24 +212,6 @@ func detached(t *testing.T, flags []string, args ...string) string {
 func inspect(t *testing.T, name, template string) string {
 	t.Helper()
 	return must(t, "inspect", "--format", template, name)
-}
-
-// eventually waits for what no signal tells.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within thirty seconds: %s", what)
-		}
-	}
-}
-
-// equal fails the test unless got is want.
-func equal[T comparable](t *testing.T, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
 }
 
 // onRunc skips the rest of the test on the runc shim, with what it does instead.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gosuda/gosudacon/e2e/client"
 )
 
 // serve is a script that answers HTTP on port 80 with one page.
@@ -23,26 +25,26 @@ func serve(page string) []string {
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	name := detached(t, []string{"--publish", "127.0.0.1:18080:80", "--publish", "18443:443/udp"}, serve("hello")...)
-	equal(t, "ports", must(t, "port", name), "80/tcp -> 127.0.0.1:18080\n443/udp -> 0.0.0.0:18443")
-	equal(t, "port", must(t, "port", name, "80/tcp"), "127.0.0.1:18080")
-	eventually(t, "the published port answers", func() bool { return get("127.0.0.1:18080") == "hello\n" })
+	client.Equal(t, "ports", must(t, "port", name), "80/tcp -> 127.0.0.1:18080\n443/udp -> 0.0.0.0:18443")
+	client.Equal(t, "port", must(t, "port", name, "80/tcp"), "127.0.0.1:18080")
+	client.Eventually(t, "the published port answers", func() bool { return get("127.0.0.1:18080") == "hello\n" })
 	address := inspect(t, name, "{{.NetworkSettings.IPAddress}}")
-	equal(t, "page at "+address, get(address+":80"), "hello\n")
-	equal(t, "lease of "+address, exists("/var/lib/cni/networks/bridge/"+address), true)
+	client.Equal(t, "page at "+address, get(address+":80"), "hello\n")
+	client.Equal(t, "lease of "+address, exists("/var/lib/cni/networks/bridge/"+address), true)
 	if rules := natRules(t); !strings.Contains(rules, address+":80") {
 		t.Errorf("no rule for %s:\n%s", address, rules)
 	}
 
 	must(t, "stop", "--time", "1", name)
 	must(t, "start", name)
-	eventually(t, "the published port answers again", func() bool { return get("127.0.0.1:18080") == "hello\n" })
+	client.Eventually(t, "the published port answers again", func() bool { return get("127.0.0.1:18080") == "hello\n" })
 
 	must(t, "rm", "--force", name)
-	equal(t, "page after the end", get("127.0.0.1:18080"), "")
+	client.Equal(t, "page after the end", get("127.0.0.1:18080"), "")
 	if rules := natRules(t); strings.Contains(rules, address+":80") {
 		t.Errorf("rules for %s are left:\n%s", address, rules)
 	}
-	equal(t, "lease after the end", exists("/var/lib/cni/networks/bridge/"+address), false)
+	client.Equal(t, "lease after the end", exists("/var/lib/cni/networks/bridge/"+address), false)
 }
 
 // TestHookFails: a network that cannot be made ends the create, with the hook's words, and the container is not there.
@@ -54,7 +56,7 @@ func TestHookFails(t *testing.T) {
 	refused(t, "10.4.0.77", append(all, testImage, "sleep", "1000")...)
 	must(t, "rm", "--force", first)
 	must(t, "start", second)
-	equal(t, "address", inspect(t, second, "{{.NetworkSettings.IPAddress}}"), "10.4.0.77")
+	client.Equal(t, "address", inspect(t, second, "{{.NetworkSettings.IPAddress}}"), "10.4.0.77")
 }
 
 // TestCompose brings up two services in a network of their own, in which one finds the other by its name.
@@ -92,7 +94,7 @@ services:
 			down()
 		}
 	}()
-	eventually(t, "the service answers", func() bool { return get("127.0.0.1:18081") == "composed\n" })
+	client.Eventually(t, "the service answers", func() bool { return get("127.0.0.1:18081") == "composed\n" })
 	if services := strings.Fields(compose("ps", "--services")); !slices.Contains(services, "client") || !slices.Contains(services, "web") {
 		t.Errorf("services are %q", services)
 	}
@@ -103,8 +105,8 @@ services:
 	compose("start", "client")
 	down()
 	down = nil
-	equal(t, "containers after down", compose("ps", "--all", "--quiet"), "")
-	equal(t, "page after down", get("127.0.0.1:18081"), "")
+	client.Equal(t, "containers after down", compose("ps", "--all", "--quiet"), "")
+	client.Equal(t, "page after down", get("127.0.0.1:18081"), "")
 }
 
 // get returns the page at an address, "" when there is none.

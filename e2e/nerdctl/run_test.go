@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gosuda/gosudacon/e2e/client"
 )
 
 // limits prints control files, by their names of cgroup v1 and v2, of which a container sees one.
@@ -80,8 +82,8 @@ func namespaceOf(kind string) string {
 // TestExitCodes of containers become nerdctl's.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	equal(t, "exit 42", run(t, nil, "sh", "-c", "exit 42").code, 42)
-	equal(t, "out of memory", run(t, []string{"--memory", "16m", "--memory-swap", "16m"}, "dd", "if=/dev/zero", "of=/dev/null", "bs=64M").code, 137)
+	client.Equal(t, "exit 42", run(t, nil, "sh", "-c", "exit 42").Code, 42)
+	client.Equal(t, "out of memory", run(t, []string{"--memory", "16m", "--memory-swap", "16m"}, "dd", "if=/dev/zero", "of=/dev/null", "bs=64M").Code, 137)
 }
 
 // TestVolumes mounts directories of the host and a named volume.
@@ -91,17 +93,17 @@ func TestVolumes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "f"), []byte("from the host\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "bind", output(t, []string{"--volume", dir + ":/v"}, "sh", "-c", "cat /v/f; echo from inside >/v/g"), "from the host")
+	client.Equal(t, "bind", output(t, []string{"--volume", dir + ":/v"}, "sh", "-c", "cat /v/f; echo from inside >/v/g"), "from the host")
 	if got, err := os.ReadFile(filepath.Join(dir, "g")); err != nil || string(got) != "from inside\n" {
 		t.Errorf("read what the container wrote: %q, %v", got, err)
 	}
-	equal(t, "read only", output(t, []string{"--volume", dir + ":/v:ro"}, "sh", "-c", "cat /v/f; touch /v/h 2>/dev/null || echo refused"), "from the host\nrefused")
-	equal(t, "mount", output(t, []string{"--mount", "type=bind,src=" + dir + ",dst=/v,readonly"}, "sh", "-c", "touch /v/h 2>/dev/null || echo refused"), "refused")
+	client.Equal(t, "read only", output(t, []string{"--volume", dir + ":/v:ro"}, "sh", "-c", "cat /v/f; touch /v/h 2>/dev/null || echo refused"), "from the host\nrefused")
+	client.Equal(t, "mount", output(t, []string{"--mount", "type=bind,src=" + dir + ",dst=/v,readonly"}, "sh", "-c", "touch /v/h 2>/dev/null || echo refused"), "refused")
 	volume := strings.ToLower(t.Name())
 	must(t, "volume", "create", volume)
 	defer must(t, "volume", "rm", volume)
 	output(t, []string{"--volume", volume + ":/data"}, "sh", "-c", "echo kept >/data/k")
-	equal(t, "volume", output(t, []string{"--volume", volume + ":/data"}, "cat", "/data/k"), "kept")
+	client.Equal(t, "volume", output(t, []string{"--volume", volume + ":/data"}, "cat", "/data/k"), "kept")
 }
 
 // TestRefused: what cannot be had is refused, in words that name it, and nothing is left of the attempt.
@@ -121,8 +123,8 @@ func TestRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := run(t, strings.Fields(c.flags), c.command)
-			if r.code == 0 || !strings.Contains(r.stderr, c.want) {
-				t.Errorf("exit code %d, %q; want a failure with %q", r.code, r.stderr, c.want)
+			if r.Code == 0 || !strings.Contains(r.Stderr, c.want) {
+				t.Errorf("exit code %d, %q; want a failure with %q", r.Code, r.Stderr, c.want)
 			}
 		})
 	}
@@ -144,10 +146,10 @@ func TestNamespacesOfOthers(t *testing.T) {
 			t.Errorf("%s and %s: shared must be %v", ours[i], theirs[i], shared)
 		}
 	}
-	equal(t, "shared memory", output(t, flags, "sh", "-c", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2; ps | grep -c 'sleep 100[0]'"), "5120\n1")
+	client.Equal(t, "shared memory", output(t, flags, "sh", "-c", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2; ps | grep -c 'sleep 100[0]'"), "5120\n1")
 
 	second := detached(t, []string{"--pid", "container:" + first}, "sleep", "1000")
 	must(t, "kill", first)
-	equal(t, "exit code of the first", must(t, "wait", first), "137")
-	equal(t, "exit code of the other in its pid namespace", must(t, "wait", second), "137")
+	client.Equal(t, "exit code of the first", must(t, "wait", first), "137")
+	client.Equal(t, "exit code of the other in its pid namespace", must(t, "wait", second), "137")
 }
