@@ -68,7 +68,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-legacy test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-legacy test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -91,6 +91,12 @@ test-nerdctl: build containerd runc nerdctl cni busybox ## gosuda under nerdctl:
 	@e2e/peers/packages.sh iptables procps tini
 	$(call step,nerdctl tests ($(NERDCTL_VERSION)))
 	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./nerdctl $(if $(ARGS),-args $(ARGS))
+
+test-podman: build runc $(PEERS)/podman-4.3 $(PEERS)/podman-5.8 ## gosudacon under podman and buildah of Debian 12 and of sid
+	$(call step,podman tests (4.3))
+	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./podman $(if $(ARGS),-args $(ARGS))
+	$(call step,podman tests (5.8))
+	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./podman -args -root podman-5.8 $(ARGS)
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
@@ -241,6 +247,15 @@ $(PEERS)/containerd-1.7:
 	@e2e/peers/packages.sh patchelf
 	$(call step,unpack containerd of Debian 13)
 	@e2e/peers/debian.sh trixie $@ containerd runc
+
+PODMAN_PACKAGES := podman buildah conmon catatonit netavark aardvark-dns
+$(PEERS)/podman-4.3:
+	$(call step,unpack podman of Debian 12)
+	@e2e/peers/debian.sh -r bookworm $@ $(PODMAN_PACKAGES)
+
+$(PEERS)/podman-5.8:
+	$(call step,unpack podman of Debian sid)
+	@e2e/peers/debian.sh -r sid $@ $(PODMAN_PACKAGES)
 
 $(PEERS)/uml-sid:
 	@e2e/peers/packages.sh patchelf

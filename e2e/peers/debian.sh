@@ -1,5 +1,6 @@
 #!/bin/bash
-# debian.sh SUITE DEST PACKAGE... unpacks packages of a Debian suite, with every library that they need, into DEST.
+# debian.sh [-r] SUITE DEST PACKAGE... unpacks packages of a Debian suite, with every library that they need, into DEST.
+# With -r DEST becomes a root to run them in, with what every root of these needs: for sets that look for much where Debian has it.
 #
 # Nothing of the machine changes: apt gets its own sources, lists, cache and an empty status file, so it resolves the packages
 # as if nothing were installed; they are unpacked, never installed; and the programs are told (patchelf) to use the loader and
@@ -7,8 +8,17 @@
 # apt sources.
 set -euo pipefail
 
+as_root=
+if [ "$1" = -r ]; then
+	as_root=1
+	shift
+fi
+
 suite=$1 dest=$2
 shift 2
+if [ "$as_root" ]; then
+	set -- "$@" base-files base-passwd bash busybox-static coreutils iptables mount
+fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,14 +44,30 @@ private_apt() {
 private_apt update >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 private_apt --download-only --yes install "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 
+if [ "$as_root" ]; then # the links that packages of older suites expect to find
+	mkdir -p "$work"/root/usr/{bin,sbin,lib,lib64}
+	ln -s usr/{bin,sbin,lib,lib64} "$work/root/"
+fi
 for package in "$work"/cache/archives/*.deb; do
 	dpkg-deb --fsys-tarfile "$package" | tar -C "$work/root" --keep-directory-symlink -xf -
 done
+
+if [ "$as_root" ]; then # what the packages' scripts would have made, as far as anything here needs it
+	cp "$work/root/usr/share/base-passwd/passwd.master" "$work/root/etc/passwd"
+	cp "$work/root/usr/share/base-passwd/group.master" "$work/root/etc/group"
+	[ -e "$work/root/usr/bin/sh" ] || ln -s dash "$work/root/usr/bin/sh"
+	for program in iptables ip6tables; do
+		for form in "" -save -restore; do
+			ln -sf "/usr/sbin/$program-nft$form" "$work/root/usr/sbin/$program$form"
+		done
+	done
+fi
 
 rm -rf "$dest"
 mkdir -p "$(dirname "$dest")"
 mv "$work/root" "$dest"
 dest=$(realpath "$dest")
+[ -z "$as_root" ] || exit 0
 
 triplet=$(uname -m)-linux-gnu
 loader=$(find "$dest" -name 'ld-linux-*.so.*' -print -quit)
