@@ -80,8 +80,9 @@ test-unit: busybox images ## the tests of the packages alone
 	@CGO_ENABLED=0 $(GO) test -tags no_grpc ./...
 
 test-cli: build runc busybox ## gosudacon as its callers call it, with runc beside it
+	@e2e/peers/packages.sh procps
 	$(call step,command line tests)
-	@$(E2E) test -count=1 -timeout 5m ./cli $(if $(ARGS),-args $(ARGS))
+	@$(E2E) test -count=1 -timeout 10m ./cli $(if $(ARGS),-args $(ARGS))
 
 test-containerd: build containerd busybox images ## gosuda under containerd, driven by ctr
 	$(call step,containerd tests ($(CONTAINERD_VERSION)))

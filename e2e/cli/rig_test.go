@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -51,6 +52,12 @@ func setUp(m *testing.M) int {
 	}
 	if dir, err := tree.Peer("runc"); err == nil {
 		shared.runc = filepath.Join(dir, "runc")
+	}
+	// A script that runs tests in the background, and nohup(1), ignore signals, which commands would inherit. A handler is not inherited.
+	for _, s := range []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
 	}
 	if shared.rootfs, err = os.MkdirTemp("", "gosuda-cli-rootfs-"); err != nil {
 		return fail(err)

@@ -54,6 +54,7 @@ func TestRunSignals(t *testing.T) {
 	cmd.Stdout = w
 	r.check(cmd.Start())
 	w.Close()
+	r.check(pipe.SetReadDeadline(time.Now().Add(time.Minute)))
 	lines := bufio.NewScanner(pipe)
 	expect := func(want string) {
 		if !lines.Scan() || lines.Text() != want {
@@ -63,11 +64,28 @@ func TestRunSignals(t *testing.T) {
 	expect("ready")
 	r.check(cmd.Process.Signal(unix.SIGHUP))
 	expect("got HUP")
-	time.Sleep(300 * time.Millisecond) // then the rare ones, too, are passed on
-	r.check(cmd.Process.Signal(unix.Signal(37)))
+	// A rare one is passed on when the process has lived for a moment.
+	rare, sent := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(sent)
+		for every := time.Tick(20 * time.Millisecond); ; {
+			select {
+			case <-every:
+				cmd.Process.Signal(unix.Signal(37))
+			case <-rare:
+				return
+			}
+		}
+	}()
 	expect("got 37")
+	close(rare)
+	<-sent
 	r.check(cmd.Process.Signal(unix.SIGTERM))
-	expect("got TERM")
+	for lines.Scan() && lines.Text() == "got 37" {
+	}
+	if lines.Text() != "got TERM" {
+		t.Errorf("output %q, want got TERM", lines.Text())
+	}
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 5 {
 		t.Errorf("exit code %d", code)
