@@ -71,6 +71,7 @@ func commands() []command {
 			{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"},
 			{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
 			{long: "json", help: "print it as JSON"}}, run: explain},
+		{name: "console", operands: "SOCKET", help: "wait at SOCKET for what --console-socket sends, and be that terminal", min: 1, max: 1, run: console},
 		{name: "features", help: "print what this engine honours, as JSON (runtime-spec, features.md)", run: features},
 		{name: "completion", operands: "bash|zsh|fish", help: "print a script that completes command lines", min: 1, max: 1, run: completion},
 		{name: "man", help: "print the manual page", run: man},

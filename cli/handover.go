@@ -23,8 +23,9 @@ func (h *handover) connect(terminal bool) (err error) {
 	socket := h.c.opts.text("console-socket")
 	switch {
 	case terminal && h.detach && socket == "":
-		return usagef("process.terminal is set and nobody would hold the terminal: give --console-socket SOCKET, or set " +
-			"process.terminal to false in config.json (cannot allocate tty if the runtime will detach without setting console socket)")
+		return usagef("process.terminal is set and nobody would hold the terminal: give --console-socket SOCKET, after "+
+			"gosudacon console SOCKET in another terminal, or %s (cannot allocate tty if the runtime will detach without setting "+
+			"console socket)", h.otherwise())
 	case socket != "" && !h.detach:
 		return usagef("cannot use console socket if the runtime will not detach")
 	case socket != "" && !terminal:
@@ -40,6 +41,14 @@ func (h *handover) connect(terminal bool) (err error) {
 		}
 	}
 	return nil
+}
+
+// otherwise is what else can be done about a terminal that nobody would hold.
+func (h *handover) otherwise() string {
+	if h.exec {
+		return "leave out --detach"
+	}
+	return "set process.terminal to false in config.json, or use gosudacon run"
 }
 
 // deliver sends the terminal's master, which it owns, and a pidfd, and writes the pid file. It returns the master if nobody
