@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,19 +21,36 @@ import (
 // raceTime bounds the tests of races, on slow machines.
 const raceTime = 5 * time.Second
 
-// goOn tells whether a race goes on after n rounds of most, in which won containers came to be: one must, however slow the
-// machine.
-func goOn(began time.Time, n, most, won int) bool {
-	t := time.Since(began)
-	return n < most && t < raceTime || won == 0 && t < 20*raceTime
+// race is another container that shares the volume and exchanges two of its files as fast as it can, until it is stopped.
+type race struct {
+	stop  func()
+	swaps atomic.Int64
+	began time.Time
 }
 
-// swap exchanges two files as fast as it can until the test calls stop, which returns how often: what another container that
-// shares the volume does.
-func swap(t *testing.T, a, b string) (stop func() int64) {
+// shows tells whether the race is one, in which won containers came to be.
+func (r *race) shows(won int) bool { return won > 0 && r.swaps.Load() >= 1000 }
+
+// goesOn tells whether it does after n rounds of most: until it shows something, however slow the machine.
+func (r *race) goesOn(n, most, won int) bool {
+	t := time.Since(r.began)
+	return n < most && t < raceTime || !r.shows(won) && t < 20*raceTime
+}
+
+// end stops the race, which must have been one.
+func (r *race) end(t *testing.T, won int) {
+	t.Helper()
+	r.stop()
+	t.Logf("%d swaps, %d containers came to be", r.swaps.Load(), won)
+	if !r.shows(won) {
+		t.Error("the race shows nothing")
+	}
+}
+
+func swap(t *testing.T, a, b string) *race {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	var count atomic.Int64
+	r := &race{began: time.Now()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -43,16 +59,15 @@ func swap(t *testing.T, a, b string) (stop func() int64) {
 				t.Errorf("swap: %v", err)
 				return
 			}
-			count.Add(1)
+			r.swaps.Add(1)
 		}
 	}()
-	stop = sync.OnceValue(func() int64 {
+	r.stop = func() {
 		cancel()
 		<-done
-		return count.Load()
-	})
-	t.Cleanup(func() { stop() })
-	return stop
+	}
+	t.Cleanup(r.stop)
+	return r
 }
 
 // mountPoints lists the mount points that a process sees.
@@ -93,26 +108,23 @@ func TestAttackMountRace(t *testing.T) {
 	if err := os.MkdirAll(inside, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	stop := swap(t, filepath.Join(volume, "dir"), filepath.Join(volume, "link"))
+	race := swap(t, filepath.Join(volume, "dir"), filepath.Join(volume, "link"))
 
 	// A runtime that walks the path as a string is hit soon: the attack is real.
 	naive := filepath.Join(volume, "dir/naive")
-	hit := 0
-	for ; hit < 100_000; hit++ {
-		os.Mkdir(naive, 0o755)
-		if exists(filepath.Join(outside, "naive")) {
-			break
+	for os.Mkdir(naive, 0o755); !exists(filepath.Join(outside, "naive")); os.Mkdir(naive, 0o755) {
+		if os.Remove(naive); time.Since(race.began) > 20*raceTime {
+			t.Fatal("the attack does not even hit a naive mkdir")
 		}
-		os.Remove(naive)
 	}
 	if err := os.Remove(filepath.Join(outside, "naive")); err != nil {
-		t.Fatalf("the attack does not even hit a naive mkdir: %v", err)
+		t.Fatal(err)
 	}
 
 	e, _ := newEngine(t)
 	created := 0
-	tries := 0
-	for began := time.Now(); goOn(began, tries, 50, created); tries++ {
+	race.began = time.Now()
+	for tries := 0; race.goesOn(tries, 50, created); tries++ {
 		ctx := timeout(t)
 		spec.Linux.CgroupsPath = "/" + newID()
 		testkit.WriteConfig(t, bundle, spec)
@@ -146,11 +158,7 @@ func TestAttackMountRace(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	swaps := stop()
-	t.Logf("the naive mkdir was hit at try %d; %d swaps, %d of %d created", hit+1, swaps, created, tries)
-	if swaps < 1000 || created == 0 {
-		t.Errorf("%d swaps, %d containers created", swaps, created)
-	}
+	race.end(t, created)
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
 		t.Errorf("made on the host: %v", left)
 	}
@@ -385,10 +393,10 @@ func TestAttackMaskRace(t *testing.T) {
 		t.Fatal(err)
 	}
 	tree(t, dev, "link -> /proc/sys/kernel/core_pattern")
-	stop := swap(t, filepath.Join(dev, "null"), filepath.Join(dev, "link"))
+	race := swap(t, filepath.Join(dev, "null"), filepath.Join(dev, "link"))
 	e, _ := newEngine(t)
 	ran := 0
-	for n, began := 0, time.Now(); goOn(began, n, 25, ran); n++ {
+	for n := 0; race.goesOn(n, 25, ran); n++ {
 		out, err := tryRun(t, e, spec, bundle)
 		switch {
 		case err == nil && out == "1:3\n1:3":
@@ -399,9 +407,7 @@ func TestAttackMaskRace(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if swaps := stop(); swaps < 1000 || ran == 0 {
-		t.Errorf("%d swaps, %d containers ran", swaps, ran)
-	}
+	race.end(t, ran)
 }
 
 // TestAttackSysctlRace: the image's /proc is exchanged with a link to a directory that has files of the names of sysctls, while
@@ -414,10 +420,10 @@ func TestAttackSysctlRace(t *testing.T) {
 	bundle := testkit.Bundle(t, spec)
 	root := filepath.Join(bundle, "rootfs")
 	tree(t, root, "fake/sys/net/ipv4/ip_forward", "fake/self/oom_score_adj", "fake/thread-self/attr/exec", "link -> fake")
-	stop := swap(t, filepath.Join(root, "proc"), filepath.Join(root, "link"))
+	race := swap(t, filepath.Join(root, "proc"), filepath.Join(root, "link"))
 	e, _ := newEngine(t)
 	ran := 0
-	for n, began := 0, time.Now(); goOn(began, n, 25, ran); n++ {
+	for n := 0; race.goesOn(n, 25, ran); n++ {
 		out, err := tryRun(t, e, spec, bundle)
 		switch {
 		case err == nil && (out == "1" || out == "image"):
@@ -428,9 +434,7 @@ func TestAttackSysctlRace(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if swaps := stop(); swaps < 1000 || ran == 0 {
-		t.Errorf("%d swaps, %d containers ran", swaps, ran)
-	}
+	race.end(t, ran)
 	for _, f := range []string{"sys/net/ipv4/ip_forward", "self/oom_score_adj", "thread-self/attr/exec"} {
 		if b, _ := os.ReadFile(filepath.Join(root, "fake", f)); string(b) != "image\n" {
 			t.Errorf("%s was written to: %q", f, b)

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -37,8 +36,7 @@ func detach(t testing.TB, root string, spec *specs.Spec, io engine.Stdio) *engin
 		t.Fatalf("create: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
+		ctx := timeout(t)
 		d.Kill(ctx, unix.SIGKILL, true)
 		d.Wait()
 		engineAt(t, root).DeleteDetached(ctx, d.ID(), true)

@@ -31,8 +31,7 @@ func create(t testing.TB, e *engine.Engine, spec *specs.Spec, out *os.File) *eng
 		t.Fatalf("create: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
+		ctx := timeout(t)
 		c.Kill(ctx, "", uint32(unix.SIGKILL), true)
 		c.Wait(ctx, "")
 		c.Delete(ctx)

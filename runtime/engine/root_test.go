@@ -225,7 +225,7 @@ func TestSharedMountNamespace(t *testing.T) {
 				if ns, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", c.Pid())); ns != own {
 					t.Errorf("it is in %s, not %s", ns, own)
 				}
-				for end := time.Now().Add(20 * time.Second); !exists(bundle+"/rootfs/done") && time.Now().Before(end); {
+				for ctx := timeout(t); !exists(bundle+"/rootfs/done") && ctx.Err() == nil; {
 					time.Sleep(time.Millisecond)
 				}
 				if text, _ := execProcess(t, c, "x", testkit.Spec("ls", "/").Process); !strings.HasPrefix(text, "bin\ndev\ndone\netc\nmade\n") {

@@ -1,14 +1,12 @@
 package engine_test
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -49,8 +47,7 @@ func inScope(t *testing.T, spec *specs.Spec) (c *engine.Container, ev *events, s
 		return strings.Join(values, " ")
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
+		ctx := timeout(t)
 		_ = c.Kill(ctx, "", uint32(unix.SIGKILL), true) // it may have ended
 		if _, err := c.Wait(ctx, ""); err != nil {
 			t.Error(err)

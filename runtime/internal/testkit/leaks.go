@@ -24,8 +24,9 @@ func NoLeaks(t testing.TB) {
 	before := look(own)
 	t.Cleanup(func() {
 		left := news(before, own)
-		// What ends by itself (a goroutine that closes its file, a zombie that is being reaped) gets the time to do so.
-		for end := time.Now().Add(2 * time.Second); len(left) > 0 && time.Now().Before(end); left = news(before, own) {
+		// What ends by itself (a goroutine that closes its file, a zombie that is being reaped) gets the time to do so, on a
+		// machine that others keep busy too.
+		for end := time.Now().Add(20 * time.Second); len(left) > 0 && time.Now().Before(end); left = news(before, own) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		for _, item := range left {
