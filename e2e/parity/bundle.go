@@ -62,7 +62,7 @@ func (s *suite) newBundle(v variation, dir string) (*bundle, error) {
 			return nil, err
 		}
 	}
-	b.Ask = ask.Question{Namespaces: s.host.namespaces, Joined: s.host.joined,
+	b.Ask = ask.Question{Namespaces: s.host.namespaces, Joined: s.host.joined, Cgroups: s.host.cgroups,
 		Read:  []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"},
 		Write: []string{"/", "/proc/sys/kernel/domainname", "/proc/sysrq-trigger", "/sys/kernel/mm/ksm/run", "/dev", "/dev/shm", "/run", "/tmp"}}
 	v.change(b)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/gosuda/gosudacon/e2e/parity/ask"
 )
 
 // knobs are the files of a cgroup that a runtime sets, as patterns.
@@ -20,6 +22,22 @@ var knobs = []string{
 	"io.bfq.weight", "hugetlb.*max", "cgroup.max.*", "cgroup.freeze", "rdma.max",
 }
 
+// hostCgroups lists the hierarchies that the host has mounted below /sys/fs/cgroup.
+func hostCgroups() (ask.Cgroups, error) {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	var all ask.Cgroups
+	for line := range strings.Lines(string(text)) {
+		f := strings.SplitN(line, ":", 3)
+		if len(f) == 3 && isDir(filepath.Join("/sys/fs/cgroup", strings.TrimPrefix(f[1], "name="))) {
+			all = append(all, f[1])
+		}
+	}
+	return all, nil
+}
+
 // cgroup makes fields of the container's cgroups as the host sees them.
 func (l *life) cgroup(pid int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
@@ -27,17 +45,13 @@ func (l *life) cgroup(pid int) {
 		l.fields["cgroup"] = err.Error()
 		return
 	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(f) != 3 {
-			continue
-		}
-		name := strings.TrimPrefix(f[1], "name=")
-		l.fields["outside cgroup "+name] = f[2]
-		dir := filepath.Join("/sys/fs/cgroup", name, f[2])
+	for name, path := range l.b.host.cgroups.Mounted(string(text)) {
+		name = strings.TrimPrefix(name, "name=")
+		l.fields["outside cgroup "+name] = path
+		dir := filepath.Join("/sys/fs/cgroup", name, path)
 		if name == "" {
-			if dir = filepath.Join("/sys/fs/cgroup/unified", f[2]); !isDir(dir) {
-				dir = filepath.Join("/sys/fs/cgroup", f[2])
+			if dir = filepath.Join("/sys/fs/cgroup/unified", path); !isDir(dir) {
+				dir = filepath.Join("/sys/fs/cgroup", path)
 			}
 			name = "unified"
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/e2e/parity/ask"
 )
 
 // host is what the bundles find on the host, the same for all.
@@ -19,6 +21,7 @@ type host struct {
 	joined     map[string]string // labels for those of holders, by what they are called
 	paths      map[string]string // /proc paths of namespaces to join, by the spec's types; "user-net" is owned by "user"
 	shared     string            // a directory on a shared mount
+	cgroups    ask.Cgroups
 
 	holders []*exec.Cmd
 }
@@ -41,6 +44,9 @@ func newHost(dir string) (h *host, err error) {
 		if h.namespaces[e.Name()], err = os.Readlink("/proc/self/ns/" + e.Name()); err != nil {
 			return nil, err
 		}
+	}
+	if h.cgroups, err = hostCgroups(); err != nil {
+		return nil, err
 	}
 	if err := h.hold("joined", 0, unix.CLONE_NEWNET|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWNS|unix.CLONE_NEWCGROUP|unix.CLONE_NEWPID); err != nil {
 		return nil, err
@@ -93,7 +99,7 @@ func (h *host) holdTime() error {
 	}
 	h.holders = append(h.holders, cmd)
 	path := fmt.Sprintf("/proc/%d/ns/time", cmd.Process.Pid)
-	for range 200 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		link, err := os.Readlink(path)
 		if err != nil {
 			return nil // a kernel without them: the variations are refused
@@ -103,9 +109,8 @@ func (h *host) holdTime() error {
 			h.joined[link], h.paths["time"] = "joined", path
 			return nil
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	return nil
+	return fmt.Errorf("make a time namespace: unshare has not executed sleep after %v", patience)
 }
 
 func (h *host) close() {

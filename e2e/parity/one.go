@@ -21,8 +21,8 @@ import (
 	"github.com/gosuda/gosudacon/e2e/parity/ask"
 )
 
-// patience is how long a container may live, and a call to a runtime may take.
-const patience = 15 * time.Second
+// patience is how long a container may live, and a call to a runtime may take, on a machine that others keep busy.
+const patience = 45 * time.Second
 
 // random is what gosudacon appends to the name of a container's keyring.
 var random = regexp.MustCompile(`\$ID\.[0-9a-f]{16}`)
@@ -102,17 +102,22 @@ func (l *life) call(verb string, stdout, stderr *os.File, args ...string) bool {
 	if stdout != nil {
 		cmd.Stdout, cmd.Stderr = stdout, stderr
 	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGQUIT) } // a Go program says where it is
+	cmd.WaitDelay = patience
 	err := cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		l.fields[verb] = "not finished"
-	case err != nil:
-		l.fields[verb] = "refused"
+	if err != nil {
 		if stderr != nil {
 			said, _ := os.ReadFile(stderr.Name())
 			text.Write(said)
 		}
 		l.notes[verb] = strings.TrimSpace(text.String())
+	}
+	switch {
+	case ctx.Err() != nil:
+		l.fields[verb] = "not finished"
+		fmt.Fprintf(os.Stderr, "%s %s of %s has not finished after %v: %s\n", l.r.Name, verb, l.b.id, patience, l.notes[verb])
+	case err != nil:
+		l.fields[verb] = "refused"
 	default:
 		l.fields[verb] = "ok"
 		return true

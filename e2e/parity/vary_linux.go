@@ -331,7 +331,7 @@ func hooks() []variation {
 			vary("hook-"+point, func(b *bundle) { add(b, point, "one"); add(b, point, "two") }),
 			vary("hook-"+point+"-env", func(b *bundle) { add(b, point, "one").Env = []string{"A=1", "B="} }),
 			vary("hook-"+point+"-fails", func(b *bundle) { add(b, point, "one", "fail"); add(b, point, "two") }),
-			vary("hook-"+point+"-timeout", func(b *bundle) { add(b, point, "one", "sleep").Timeout = ptr(1) }),
+			vary("hook-"+point+"-timeout", func(b *bundle) { add(b, point, "one", "sleep").Timeout = ptr(2) }),
 			vary("hook-"+point+"-missing", func(b *bundle) { add(b, point, "one").Path = "/no/such/hook" }))
 	}
 	return append(all,

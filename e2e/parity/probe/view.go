@@ -32,16 +32,14 @@ func (r report) namespaces(q *ask.Question) {
 	}
 }
 
-func (r report) cgroups(*ask.Question) {
-	for line := range strings.Lines(read("/proc/self/cgroup")) {
-		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 {
-			r["cgroup "+f[1]] = f[2]
-		}
+func (r report) cgroups(q *ask.Question) {
+	for name, path := range q.Cgroups.Mounted(read("/proc/self/cgroup")) {
+		r["cgroup "+name] = path
 	}
 }
 
 // mounts takes mountinfo apart, without the numbers that differ at every mount.
-func (r report) mounts(*ask.Question) {
+func (r report) mounts(q *ask.Question) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		r["mounts"] = failure(err)
@@ -55,6 +53,9 @@ func (r report) mounts(*ask.Question) {
 			continue
 		}
 		point := f[4]
+		if name, found := strings.CutPrefix(point, "/sys/fs/cgroup/"); found && g[0] == "cgroup" && !q.Cgroups.Has(name) {
+			continue
+		}
 		if seen[point]++; seen[point] > 1 {
 			point += fmt.Sprintf("#%d", seen[point])
 		}
