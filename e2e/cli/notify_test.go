@@ -20,7 +20,7 @@ func (r *rig) supervisor() (messages func() []string) {
 	r.t.Cleanup(func() { l.Close() })
 	return func() (got []string) {
 		r.t.Helper()
-		l.SetReadDeadline(time.Now().Add(10 * time.Second))
+		l.SetReadDeadline(time.Now().Add(patience))
 		for {
 			buf, oob := make([]byte, 1000), make([]byte, 100)
 			n, m, _, _, err := l.ReadMsgUnix(buf, oob)

@@ -25,7 +25,7 @@ func (r *rig) receive(name string) func() (string, *os.File) {
 	r.t.Cleanup(func() { l.Close() })
 	return func() (string, *os.File) {
 		r.t.Helper()
-		l.SetDeadline(time.Now().Add(10 * time.Second))
+		l.SetDeadline(time.Now().Add(patience))
 		conn, err := l.AcceptUnix()
 		r.check(err)
 		defer conn.Close()
@@ -153,7 +153,7 @@ func (p pty) on(t *testing.T, cmd *exec.Cmd, talk func()) string {
 	select {
 	case text := <-out:
 		return text
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the terminal is still open")
 		return ""
 	}

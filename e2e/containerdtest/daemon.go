@@ -126,7 +126,7 @@ func (d *Daemon) Launch() error {
 	}
 	// containerd makes its socket before it serves it, so a connection is queued until then: what has to be retried is only
 	// the connection to a socket that is not there yet, and nothing signals its coming.
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		c, err := net.Dial("unix", d.Address())
 		if err == nil {
@@ -138,7 +138,7 @@ func (d *Daemon) Launch() error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if out, err := d.Ctr(ctx, "version").CombinedOutput(); err != nil {
 		return fmt.Errorf("ask containerd for its version: %w: %s\n%s", err, out, d.Log())

@@ -101,7 +101,7 @@ func (s *supervisor) answer(q request) (r reply) {
 	case "wait":
 		s.wait()
 	case "left":
-		r.Left = s.left(10 * time.Second)
+		r.Left = s.left(30 * time.Second)
 	default:
 		err = fmt.Errorf("unknown request %q", q.Op)
 	}

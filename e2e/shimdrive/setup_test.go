@@ -74,7 +74,7 @@ func newSetup(t *testing.T) *setup {
 // reapAll waits for every child, at most until the test binary's patience ends: shims that should have ended by now.
 func (s *setup) reapAll(t *testing.T) {
 	t.Helper()
-	alarm := time.AfterFunc(10*time.Second, func() {
+	alarm := time.AfterFunc(time.Minute, func() {
 		children, _ := filepath.Glob("/proc/self/task/*/children")
 		for _, path := range children {
 			text, _ := os.ReadFile(path)
@@ -161,7 +161,7 @@ func (s *setup) started(t *testing.T, b *Bundle) *Shim {
 // end does what containerd does to be rid of a container in whatever state.
 func (s *setup) end(t *testing.T, shim *Shim, b *Bundle) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := shim.Task.Kill(ctx, &taskapi.KillRequest{ID: b.ID, Signal: uint32(unix.SIGKILL), All: true}); err == nil {
 		if _, err := shim.Task.Wait(ctx, &taskapi.WaitRequest{ID: b.ID}); err != nil {

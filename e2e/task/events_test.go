@@ -94,7 +94,7 @@ func (l *eventLog) add(line string) {
 // until waits for the first event of a topic from a container and returns the topics of that container's events so far.
 func (l *eventLog) until(t *testing.T, id, topic string) []string {
 	t.Helper()
-	topics, ok := l.wait(id, topic, 20*time.Second)
+	topics, ok := l.wait(id, topic, time.Minute)
 	if !ok {
 		t.Fatalf("events of %s: %q, no %s", id, topics, topic)
 	}
@@ -147,7 +147,7 @@ func TestEventOrder(t *testing.T) {
 		return
 	}
 	wrong := map[string]int{}
-	deadline := time.Now().Add(20 * time.Second) // for all of them together
+	deadline := time.Now().Add(time.Minute) // for all of them together
 	for _, id := range ids {
 		events.wait(id, "/tasks/exit", time.Until(deadline))
 		topics, _ := events.wait(id, "/tasks/delete", time.Until(deadline))

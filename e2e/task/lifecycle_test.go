@@ -46,7 +46,7 @@ func TestDetachedLife(t *testing.T) {
 // waitStopped returns when the task has stopped.
 func waitStopped(t *testing.T, id string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for statusOf(t, shared.daemon, id) != "STOPPED" {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s has not stopped", id)

@@ -33,7 +33,7 @@ func TestContainerdRestarts(t *testing.T) {
 	equal(t, "status of what lives", statusOf(t, d, lives), "RUNNING")
 	equal(t, "output of an exec", must(t, d, "task", "exec", "--exec-id", "e", lives, "echo", "after"), "after\n")
 	must(t, d, "task", "kill", "--signal", "SIGTERM", lives)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for statusOf(t, d, lives) != "STOPPED" && time.Now().Before(deadline) {
 	}
 	deleted(t, d, lives, 21)
@@ -51,7 +51,7 @@ func TestContainerdRestarts(t *testing.T) {
 // waitGone returns when the process has ended; its parent may not have waited for it yet.
 func waitGone(t *testing.T, pid string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		text, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err != nil || strings.Contains(string(text), ") Z ") {
