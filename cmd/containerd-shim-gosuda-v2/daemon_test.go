@@ -195,7 +195,7 @@ func TestDaemonWithoutMountRights(t *testing.T) {
 // readUntil reads from the log until a text appears.
 func readUntil(t *testing.T, log *os.File, want string) string {
 	t.Helper()
-	log.SetReadDeadline(time.Now().Add(10 * time.Second))
+	log.SetReadDeadline(time.Now().Add(time.Minute))
 	var text strings.Builder
 	buf := make([]byte, 1<<16)
 	for !strings.Contains(text.String(), want) {
@@ -308,7 +308,7 @@ func TestShutdownAnswersFirst(t *testing.T) {
 	}
 	client := ttrpc.NewClient(conn)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := task.NewTTRPCTaskClient(client).Shutdown(ctx, &task.ShutdownRequest{ID: b.id}); err != nil {
 		t.Errorf("got %v", err)
@@ -328,7 +328,7 @@ func TestDebugSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shim\r\n\r\n")
 	conn.(*net.UnixConn).CloseWrite()
 	text, err := io.ReadAll(conn)

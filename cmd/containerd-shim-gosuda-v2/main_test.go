@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	case os.Args[0] == attackPath:
 		os.Exit(0)
 	case len(os.Args) > 1 && os.Args[1] == "-linger":
-		time.Sleep(lingers)
+		linger()
 		os.Exit(0)
 	case filepath.Base(os.Args[0]) == "gosudacon":
 		main()
@@ -196,7 +196,7 @@ func shimPid(t *testing.T, address string) int {
 	}
 	client := ttrpc.NewClient(conn)
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	r, err := task.NewTTRPCTaskClient(client).Connect(ctx, &task.ConnectRequest{ID: "nobody"})
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 )
 
 // patience bounds what must happen; nothing is expected to take that long.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // serve starts a server of ours with the methods of service "s" and returns a client of the ttrpc library.
 func serve(t *testing.T, methods Service) (*Server, *ttrpc.Client, net.Addr) {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"io"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestSettle: the end of a process is told only when a slow client has read its output, or when time is up.
@@ -28,26 +29,33 @@ func TestSettle(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	o.Settle(ctx) // no time: returns at once
-	var got atomic.Int64
+	got := make(chan int)
 	go func() {
+		all := 0
 		buf := make([]byte, 7000)
 		for {
 			time.Sleep(5 * time.Millisecond) // a slow client
 			n, err := client.Read(buf)
-			got.Add(int64(n))
-			if err == io.EOF {
+			if all += n; err == io.EOF {
+				got <- all
 				return
 			}
 		}
 	}()
-	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	o.Settle(ctx)
-	for range 100 { // the bytes left the FIFO; the client counts them right after
-		if got.Load() == size {
-			return
-		}
-		time.Sleep(time.Millisecond)
+	conn, err := client.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Errorf("settled when the client had read %d of %d bytes", got.Load(), size)
+	left := -1
+	conn.Control(func(fd uintptr) { left, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	if left != 0 || err != nil {
+		t.Errorf("settled when the FIFO had %d bytes, %v", left, err)
+	}
+	o.Close()
+	if n := <-got; n != size {
+		t.Errorf("the client has read %d of %d bytes", n, size)
+	}
 }
