@@ -18,7 +18,7 @@ try() {
 	local dir=$1 program=$tree/.cache/cgroup2/$2 began=$SECONDS
 	shift 2
 	cd "$tree/$dir" || exit 1
-	if "$program" -test.short -test.timeout 15m "$@"; then
+	if "$program" -test.short -test.timeout 30m "$@"; then
 		printf 'ok  \t%s on %s\t%ds\n' "$dir" "$where" $((SECONDS - began))
 	else
 		printf 'FAIL\t%s on %s\t%ds\n' "$dir" "$where" $((SECONDS - began))

@@ -73,6 +73,14 @@ quote() {
 	printf 'exec %s\n' "$(quote "$@")"
 } >"$work/command"
 
+# The machine's memory is a file, deleted at once. On a disk that is busy writing what was changed in it, the machine would stop, for
+# the better part of a minute even.
+if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] &&
+	[ "$(df --output=avail -B1 /dev/shm | tail -n 1)" -ge "$(numfmt --from=iec "$memory")" ]; then
+	TMPDIR=/dev/shm
+	export TMPDIR
+fi
+
 # The kernel talks on the first console, the command on the second. What the kernel does not know of these words becomes init's environment.
 status=0
 timeout --kill-after=10 "$seconds" "${UML_KERNEL:-/usr/bin/linux.uml}" \
@@ -84,6 +92,9 @@ wait "$machine" || status=$?
 machine=
 if [ -e "$work/status" ]; then
 	status=$(cat "$work/status")
+	# What killed a process for want of anything says so nowhere else: one that has 65,000 pages, each of which is a mapping here
+	# (vm.max_map_count), is killed.
+	[ "$status" -eq 0 ] || grep -iE 'out of memory on the host|failed to|BUG:|panic|stall' "$work/kernel" >&2 || true
 elif [ "$status" -ne 124 ] && [ "$status" -ne 137 ]; then
 	cat "$work/kernel" >&2
 	echo "$0: the machine ended with status $status before the command did" >&2
