@@ -68,7 +68,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-legacy test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-legacy test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -138,6 +138,14 @@ test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the 
 	@UML_KERNEL=$(CURDIR)/$(PEERS)/uml-sid/usr/bin/linux.uml UML_MODULES=$(CURDIR)/$(PEERS)/uml-sid/usr/lib/uml/modules \
 		e2e/uml/run.sh e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
+ARM64_TESTS := ./runtime/internal/launch/rawchild ./runtime/internal/launch ./runtime/internal/seccomp $(KERNEL_TESTS)
+test-arm64: $(PEERS)/arm64 ## the kernel tests on an arm64 kernel, in QEMU
+	@e2e/peers/packages.sh qemu-system-arm cpio
+	$(call step,kernel tests on arm64)
+	@mkdir -p .cache/arm64
+	@GOARCH=arm64 CGO_ENABLED=0 $(GO) test -c -tags no_grpc -ldflags "-s -w" -o .cache/arm64/ $(ARM64_TESTS)
+	@e2e/arm64/run.sh $(CURDIR) $(PEERS)/arm64 $(ARM64_TESTS)
+
 .PHONY: cgroup2-programs cgroup2-suites
 cgroup2-programs:
 	@e2e/peers/packages.sh user-mode-linux kmod busybox-static e2fsprogs erofs-utils
@@ -182,7 +190,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 ## peers and tools
 
 .PHONY: peers containerd runc crun runtime-tools nerdctl cni busybox
-peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid # everything that tests and benchmarks compare with
+peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid $(PEERS)/arm64 # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
 	@ln -sfn $(notdir $(CONTAINERD)) $(PEERS)/containerd
@@ -257,6 +265,11 @@ $(PEERS)/podman-4.3:
 $(PEERS)/podman-5.8:
 	$(call step,unpack podman of Debian sid)
 	@e2e/peers/debian.sh -r sid $@ $(PODMAN_PACKAGES)
+
+$(PEERS)/arm64:
+	@e2e/peers/packages.sh xz-utils
+	$(call step,unpack the arm64 kernel of Debian 13)
+	@e2e/arm64/machine.sh trixie $@
 
 $(PEERS)/uml-sid:
 	@e2e/peers/packages.sh patchelf

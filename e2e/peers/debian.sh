@@ -2,10 +2,9 @@
 # debian.sh [-r] SUITE DEST PACKAGE... unpacks packages of a Debian suite, with every library that they need, into DEST.
 # With -r DEST becomes a root to run them in, with what every root of these needs: for sets that look for much where Debian has it.
 #
-# Nothing of the machine changes: apt gets its own sources, lists, cache and an empty status file, so it resolves the packages
-# as if nothing were installed; they are unpacked, never installed; and the programs are told (patchelf) to use the loader and
-# the libraries beside them, so that a newer suite's programs run on an older one. The mirror is the one of the machine's own
-# apt sources.
+# Nothing of the machine changes (private-apt.sh): the packages are resolved as if nothing were installed; they are unpacked, never
+# installed; and the programs are told (patchelf) to use the loader and the libraries beside them, so that a newer suite's programs run
+# on an older one.
 set -euo pipefail
 
 as_root=
@@ -22,27 +21,10 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/{lists/partial,cache/archives/partial,root}
-: >"$work/status"
-
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(SUITE)' 'Origin: Debian' 'Created-By: Packages' |
-	awk '$3 !~ /security/ { print $1; exit }')
-if [ -z "$mirror" ]; then
-	echo "debian.sh: find the machine's Debian mirror: apt-get indextargets lists none; run apt-get update first" >&2
-	exit 1
-fi
-printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
-	"$mirror" "$suite" >"$work/private.sources"
-
-private_apt() {
-	apt-get -qq \
-		-o Dir::Etc::sourcelist="$work/private.sources" -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
-		-o Dir::State::lists="$work/lists" -o Dir::State::status="$work/status" -o Dir::Cache="$work/cache" \
-		-o Dir::Cache::archives="$work/cache/archives" -o APT::Sandbox::User=root -o APT::Install-Recommends=false \
-		-o APT::Keep-Downloaded-Packages=true -o APT::Update::Post-Invoke::= -o DPkg::Post-Invoke::= "$@"
-}
-private_apt update >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
-private_apt --download-only --yes install "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+mkdir "$work/root"
+. "$(dirname "$0")/private-apt.sh"
+private_apt_setup "$suite" "$work"
+private_apt_logged "$work/log" apt-get -qq --download-only --yes install "$@"
 
 if [ "$as_root" ]; then # the links that packages of older suites expect to find
 	mkdir -p "$work"/root/usr/{bin,sbin,lib,lib64}

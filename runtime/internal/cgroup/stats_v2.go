@@ -30,18 +30,18 @@ func (r *statReader) readV2(s *StatsV2) {
 		return
 	}
 	for _, size := range r.pageSizes() {
-		h := HugetlbV2{
+		s.Hugetlb = append(s.Hugetlb, HugetlbV2{
 			Pagesize: size,
 			Current:  r.number("hugetlb", "hugetlb."+size+".current"),
 			Max:      r.number("hugetlb", "hugetlb."+size+".max"),
-		}
+		})
+		h := &s.Hugetlb[len(s.Hugetlb)-1]
 		r.pairs("hugetlb", "hugetlb."+size+".events", func(key []byte) *uint64 {
 			if string(key) == "max" {
 				return &h.Failcnt
 			}
 			return nil
 		})
-		s.Hugetlb = append(s.Hugetlb, h)
 	}
 }
 
