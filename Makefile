@@ -131,12 +131,12 @@ test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on
 
 test-cgroup2-kernel: cgroup2-programs ## the kernel tests alone on pure cgroup v2: two minutes instead of thirty
 	$(call step,kernel tests on cgroup v2)
-	@e2e/uml/run.sh e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
+	@e2e/uml/run.sh -t 1800 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
 test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the newest kernel of Debian sid
 	$(call step,kernel tests on the kernel of Debian sid)
 	@UML_KERNEL=$(CURDIR)/$(PEERS)/uml-sid/usr/bin/linux.uml UML_MODULES=$(CURDIR)/$(PEERS)/uml-sid/usr/lib/uml/modules \
-		e2e/uml/run.sh e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
+		e2e/uml/run.sh -t 1800 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
 ARM64_TESTS := ./runtime/internal/launch/rawchild ./runtime/internal/launch ./runtime/internal/seccomp $(KERNEL_TESTS)
 test-arm64: $(PEERS)/arm64 ## the kernel tests on an arm64 kernel, in QEMU
