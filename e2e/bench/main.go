@@ -41,8 +41,9 @@ func main() {
 
 // contender is one runtime under measurement.
 type contender struct {
-	name   string
-	binary shimdrive.Binary
+	name    string
+	binary  shimdrive.Binary
+	command string // the command line of the engine under the shim
 }
 
 func bench(ctx context.Context, rounds, shims int, only string, asJSON bool) (err error) {
@@ -128,8 +129,10 @@ func contenders(only string) (all []contender, undo func() error, err error) {
 	if find != nil {
 		return nil, undo, find
 	}
-	for _, c := range []struct{ name, path, engine string }{
-		{"runc", shim, runc}, {"crun", shim, crun}, {"gosuda", filepath.Join(tree.Bin(), "containerd-shim-gosuda-v2"), ""},
+	for _, c := range []struct{ name, path, engine, command string }{
+		{"runc", shim, runc, runc},
+		{"crun", shim, crun, crun},
+		{"gosuda", filepath.Join(tree.Bin(), "containerd-shim-gosuda-v2"), "", filepath.Join(tree.Bin(), "gosudacon")},
 	} {
 		if only != "" && !slices.Contains(strings.Split(only, ","), c.name) {
 			continue
@@ -144,7 +147,7 @@ func contenders(only string) (all []contender, undo func() error, err error) {
 			}
 			b.Options.TypeUrl = "containerd.runc.v1.Options" // as containerd's typeurl writes it
 		}
-		all = append(all, contender{c.name, b})
+		all = append(all, contender{c.name, b, c.command})
 	}
 	if slices.ContainsFunc(all, func(c contender) bool { return c.name == "crun" }) {
 		undo, err = mountHugetlb()

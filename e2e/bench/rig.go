@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -30,6 +32,7 @@ const (
 	workLife       = "life of true, own shim, with both verbs"
 	workPodLife    = "life of true, in a pod's shim"
 	workExec       = "exec to delete of true"
+	workRun        = "command line: run of true"
 	memPrivate     = "shim, private"
 	memPSS         = "shim, PSS"
 	memRSS         = "shim, RSS"
@@ -40,7 +43,7 @@ const (
 	podLivesARound = 3
 )
 
-var works = []string{workShimStart, workCreate, workStart, workDelete, workVerb, workTask, workLife, workPodLife, workExec, memPrivate, memPSS, memRSS, memPSSCreated}
+var works = []string{workShimStart, workCreate, workStart, workDelete, workVerb, workTask, workLife, workPodLife, workExec, workRun, memPrivate, memPSS, memRSS, memPSSCreated}
 
 // measurements are the timed ones. cost divides the number of rounds.
 var measurements = []struct {
@@ -51,6 +54,7 @@ var measurements = []struct {
 	{"own shim", 1, (*rig).ownShim},
 	{"pod", 3, (*rig).pod},
 	{"exec", 3, (*rig).exec},
+	{"command line", 1, (*rig).commandLine},
 }
 
 // rig is what every measurement needs.
@@ -93,8 +97,7 @@ type container struct {
 
 // prepare does what containerd does before it calls the shim, and is not timed.
 func (r *rig) prepare(c contender, pod string, args ...string) (*container, error) {
-	r.count++
-	id := fmt.Sprintf("b%d", r.count)
+	id := r.newID()
 	opts := []oci.SpecOpts{oci.WithProcessArgs(args...), oci.WithCgroup("/" + r.namespace + "/" + id)}
 	if pod != "" {
 		opts = append(opts, oci.WithAnnotations(map[string]string{podAnnotation: pod}))
@@ -124,6 +127,11 @@ func (r *rig) prepare(c contender, pod string, args ...string) (*container, erro
 		Rootfs: []*types.Mount{{Type: "overlay", Source: "overlay", Options: []string{
 			"lowerdir=" + r.rootfs, "upperdir=" + layer + "/upper", "workdir=" + layer + "/work"}}},
 	}}, nil
+}
+
+func (r *rig) newID() string {
+	r.count++
+	return fmt.Sprintf("b%d", r.count)
 }
 
 // discard removes what prepare made.
@@ -354,4 +362,35 @@ func (r *rig) removeCgroupParents() {
 	for _, engine := range []string{"gosuda", "runc"} {
 		_ = os.RemoveAll(filepath.Join("/run/containerd", engine, r.namespace)) // crun leaves a file there
 	}
+}
+
+// commandLine times `run` of a bundle in the foreground, from executing it to its end; all runtimes get the same config.json.
+func (r *rig) commandLine(ctx context.Context, c contender, took func(string, time.Duration)) error {
+	id := r.newID()
+	bundle := filepath.Join(r.dir, "bundle-"+id)
+	if err := os.Mkdir(bundle, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(bundle)
+	spec, err := shimdrive.Spec(r.namespace, id, oci.WithProcessArgs("/bin/true"), oci.WithRootFSPath(r.rootfs), oci.WithRootFSReadonly(),
+		oci.WithCgroup("/"+r.namespace+"/"+id))
+	if err != nil {
+		return fmt.Errorf("generate spec: %w", err)
+	}
+	config, err := shimdrive.Config(spec)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), config, 0o644); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, c.command, "--root", filepath.Join(r.dir, "state-"+c.name), "run", "--bundle", bundle, id)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd, err, &said)
+	}
+	took(workRun, time.Since(began))
+	return nil
 }
