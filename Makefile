@@ -95,9 +95,9 @@ test-nerdctl: build containerd runc nerdctl cni busybox ## gosuda under nerdctl:
 
 test-podman: build runc $(PEERS)/podman-4.3 $(PEERS)/podman-5.8 ## gosudacon under podman and buildah of Debian 12 and of sid
 	$(call step,podman tests (4.3))
-	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./podman $(if $(ARGS),-args $(ARGS))
+	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m -parallel 4 ./podman $(if $(ARGS),-args $(ARGS))
 	$(call step,podman tests (5.8))
-	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./podman -args -root podman-5.8 $(ARGS)
+	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m -parallel 4 ./podman -args -root podman-5.8 $(ARGS)
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))

@@ -16,7 +16,7 @@ fi
 suite=$1 dest=$2
 shift 2
 if [ "$as_root" ]; then
-	set -- "$@" base-files base-passwd bash busybox-static coreutils iptables mount
+	set -- "$@" base-files base-passwd busybox-static coreutils dash iptables mount
 fi
 
 work=$(mktemp -d)

@@ -51,7 +51,8 @@ func leftovers() (left []string) {
 }
 
 // cgroups lists those below the parents, in every hierarchy, and removes them all. A parent is not counted: runtimes make it on the way and
-// keep it for the next. Nor is the one into which podman puts every conmon.
+// keep it for the next. Nor is the one into which podman puts every conmon, nor those of pods where podman does not look for them: in
+// hierarchies without controllers.
 func cgroups() (left []string) {
 	for _, name := range parents {
 		for _, pattern := range []string{filepath.Join("/sys/fs/cgroup", name), filepath.Join("/sys/fs/cgroup/*", name)} {
@@ -66,7 +67,8 @@ func cgroups() (left []string) {
 				})
 				slices.Reverse(dirs) // children first
 				for _, dir := range dirs {
-					if dir != root && filepath.Base(dir) != "conmon" {
+					ofPod := !strings.Contains(dir, "libpod-") && (strings.Contains(dir, "/systemd/") || strings.Contains(dir, "/unified/"))
+					if dir != root && filepath.Base(dir) != "conmon" && !ofPod {
 						left = append(left, "cgroup "+dir)
 					}
 					_ = os.Remove(dir)

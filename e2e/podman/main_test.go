@@ -29,19 +29,28 @@ var (
 
 const testImage = containerdtest.Image
 
-// configuration is podman's, on a machine without systemd. The machine's limits may be lower than those that podman asks for otherwise.
+// configuration is podman's, on a machine without systemd, for a runtime's name and path. The machine's limits may be lower than those that
+// podman asks for otherwise.
 const configuration = `[containers]
-default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-runtime_supports_json = ["runc", "gosudacon"]
+runtime = %[1]q
+runtime_supports_json = [%[1]q]
+runtime_supports_nocgroup = ["gosudacon"]
+runtime_supports_nocgroupv2 = ["gosudacon"]
+[engine.runtimes]
+%[1]s = [%[2]q]
 `
 
 // runtimePath is the program under test.
 var runtimePath string
 
 func TestMain(m *testing.M) {
+	if os.Args[0] == readyName {
+		ready()
+	}
 	flag.Parse()
 	if err := enter(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -77,7 +86,8 @@ func enter() error {
 		return err
 	}
 	for path, text := range map[string]string{
-		"/etc/containers/containers.conf": configuration,
+		"/etc/containers/containers.conf": fmt.Sprintf(configuration, filepath.Base(runtimePath), runtimePath),
+		"/etc/passwd":                     "root:x:0:0:root:/root:/bin/sh\ncontainers:x:999:999::/:/bin/false\n", // an owner of ids for --userns auto
 		"/etc/subuid":                     "containers:100000:1000000\n",
 		"/etc/subgid":                     "containers:100000:1000000\n",
 	} {
@@ -97,12 +107,12 @@ func enter() error {
 	return nil
 }
 
-// program is podman.
+// program is podman, which is configured to use the runtime under test.
 var program = client.Client{Name: "podman", Command: command}
 
-// command prepares podman with args and the runtime under test; it ends with ctx.
+// command prepares podman with args; it ends with ctx.
 func command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "podman", append([]string{"--runtime", runtimePath}, args...)...)
+	cmd := exec.CommandContext(ctx, "podman", args...)
 	cmd.Env = append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=1")
 	return cmd
 }
