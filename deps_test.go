@@ -83,7 +83,7 @@ var notLinked = map[string]string{
 	"github.com/containerd/containerd/v2/pkg/shim":    "measured: it costs start-up time and memory, and its publisher breaks the order of events",
 	"github.com/containerd/containerd/v2/core/mount":  "the engine mounts by itself",
 	"github.com/containerd/typeurl/v2":                "a registry of every type; the shim knows the five it reads",
-	"google.golang.org/protobuf/reflect/protoreflect": "parses descriptors at start, 1 ms with what needs it; see shim/internal/wire",
+	"google.golang.org/protobuf/reflect/protoreflect": "parses descriptors at start, 1 ms with what needs it; see internal/wire",
 	"github.com/containerd/ttrpc":                     "links protobuf and gRPC's status: 0.4 of what start takes, 0.45 MiB in every shim; see shim/rpc",
 	"github.com/sirupsen/logrus":                      "comes with ttrpc; log/slog is enough",
 	"github.com/opencontainers/runc/libcontainer":     "the engine is not runc",

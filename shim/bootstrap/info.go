@@ -6,8 +6,8 @@ import (
 	"io"
 	"runtime/debug"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/runtime/engine"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
 // featuresType is the type URL under which containerd registers runtime-spec's features.Features. The value is JSON.

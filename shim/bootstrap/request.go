@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/shim/config"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
 // protocol is how the caller of start speaks. The request and the reply are always of the same protocol.

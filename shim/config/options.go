@@ -14,7 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/gosuda/gosudacon/internal/trusted"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/internal/wire"
 )
 
 // DefaultRoot is the directory under which the shim keeps its state when Options.Root is empty.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/shim/rpc"
 )
 

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/internal/wire"
 )
 
 // The types of messages; streams, which no service of a shim has, use a third.

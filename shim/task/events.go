@@ -3,10 +3,10 @@ package task
 import (
 	"time"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/events"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
 // onEvent is told by a container's driver of each step of its life, in order. Until Create has succeeded the steps are kept:

@@ -26,8 +26,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/shim/events"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 	"github.com/gosuda/gosudacon/shim/rpc"
 )
 

@@ -7,9 +7,9 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/runtime/engine"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 	"github.com/gosuda/gosudacon/shim/stdio"
 )
 

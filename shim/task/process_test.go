@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/runtime/engine"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 	"github.com/gosuda/gosudacon/shim/rpc"
 )
 

@@ -9,11 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/shim/config"
 	"github.com/gosuda/gosudacon/shim/events"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 	"github.com/gosuda/gosudacon/shim/rpc"
 )
 

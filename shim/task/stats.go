@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"math"
 
+	"github.com/gosuda/gosudacon/internal/wire"
 	"github.com/gosuda/gosudacon/runtime/engine"
 	api "github.com/gosuda/gosudacon/shim/internal/taskapi"
-	"github.com/gosuda/gosudacon/shim/internal/wire"
 )
 
 // Stats returns the figures of a container's cgroup, after its end the last ones: containerd looks there for the reason.

@@ -8,7 +8,7 @@ package taskapi
 import (
 	"time"
 
-	"github.com/gosuda/gosudacon/shim/internal/wire"
+	"github.com/gosuda/gosudacon/internal/wire"
 )
 
 // ContainerRequest names a container: Pids, Pause, Resume, Stats, Connect and Shutdown.

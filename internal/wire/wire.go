@@ -1,4 +1,5 @@
-// Package wire reads and writes the few protobuf messages that a shim exchanges with containerd, field by field.
+// Package wire reads and writes the few protobuf messages that a shim exchanges with containerd, and the engine with criu,
+// field by field.
 //
 // The verbs live for two milliseconds. Generated messages cost them half of that: protobuf-go parses the descriptors of all
 // linked messages at start, and builds the coders of a message type by reflection at its first use.
@@ -97,6 +98,11 @@ func AppendVarint(b []byte, num int, v uint64) []byte {
 	if v == 0 {
 		return b
 	}
+	return AppendInteger(b, num, v)
+}
+
+// AppendInteger is AppendVarint that leaves nothing out: proto2 tells zero from nothing.
+func AppendInteger(b []byte, num int, v uint64) []byte {
 	b = binary.AppendUvarint(b, uint64(num)<<3|typeVarint)
 	return binary.AppendUvarint(b, v)
 }
