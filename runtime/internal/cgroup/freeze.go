@@ -30,6 +30,14 @@ func (c *Cgroup) Freeze(ctx context.Context) error {
 	return nil
 }
 
+// FreezerDir returns the directory by which Freeze stops the processes, "" when nothing can.
+func (c *Cgroup) FreezerDir() string {
+	if c.unified != "" {
+		return c.unified
+	}
+	return c.dir("freezer")
+}
+
 func (c *Cgroup) freezeV2(ctx context.Context) error {
 	if err := writeFile(c.unified+"/cgroup.freeze", "1"); err != nil {
 		return err

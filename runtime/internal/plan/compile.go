@@ -50,6 +50,9 @@ var namespaceTypes = map[specs.LinuxNamespaceType]Namespaces{
 	specs.UTSNamespace: NewUTS, specs.UserNamespace: NewUser, specs.CgroupNamespace: NewCgroup, specs.TimeNamespace: NewTime,
 }
 
+// NamespaceFile returns the name under /proc/PID/ns of a kind of namespace in config.json.
+func NamespaceFile(t specs.LinuxNamespaceType) string { return namespaceTypes[t].ProcFile() }
+
 func (c *compiler) namespaces() error {
 	seen := Namespaces(0)
 	for i, n := range c.spec.Linux.Namespaces {

@@ -58,6 +58,8 @@ type Detached struct {
 	// SharedPID: init's end does not end the others of its pid namespace.
 	SharedPID bool         `json:"shared_pid,omitempty"`
 	Poststart []specs.Hook `json:"poststart,omitempty"`
+	// TimeNS: the container has a time namespace that its config does not ask for.
+	TimeNS bool `json:"time_ns,omitempty"`
 	// Spec is the config itself when there are startContainer hooks: they run as its process is to.
 	Spec *specs.Spec `json:"spec,omitempty"`
 }
