@@ -30,7 +30,7 @@ func globalOptions() []option {
 		{long: "systemd-cgroup", help: "have systemd make the cgroup; linux.cgroupsPath is slice:prefix:name"},
 		{long: "cgroup-manager", kind: text, value: "cgroupfs|systemd", help: "the same, as crun has it (cgroupfs)"},
 		{long: "rootless", kind: text, value: "true|false|auto"},
-		{long: "criu", kind: text, value: "PATH"},
+		{long: "criu", kind: text, value: "PATH", help: "the program that checkpoints and restores (criu in $PATH)"},
 		{long: "version", short: "v", help: "print the version"},
 		helpOption,
 	}
@@ -59,6 +59,10 @@ func commands() []command {
 			options: []option{{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"}}, run: ps},
 		{name: "pause", operands: "ID", help: "freeze the processes of a container", min: 1, max: 1, run: pause},
 		{name: "resume", operands: "ID", help: "let them go on", min: 1, max: 1, run: resume},
+		{name: "checkpoint", operands: "ID", help: "write the state of a container's processes to files, with criu(8), and remove it", min: 1, max: 1,
+			options: checkpointOptions(), run: checkpoint},
+		{name: "restore", operands: "ID", help: "create a container whose processes go on where a checkpoint has left them", min: 1, max: 1,
+			options: restoreOptions(), run: restore},
 		{name: "update", operands: "ID", help: "change resource limits of a container", min: 1, max: 1, options: updateOptions(), run: update},
 		{name: "events", operands: "ID", help: "print figures and OOM kills of a container until it has ended", min: 1, max: 1, options: []option{
 			{long: "interval", kind: duration, value: "TIME", help: "how often (5s)"},

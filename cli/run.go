@@ -23,12 +23,7 @@ func run(ctx context.Context, c *call) (int, error) {
 		return 0, c.runDetached(ctx, e)
 	}
 	attendant := newAttendant(ctx)
-	r := engine.CreateRequest{Hold: true, Edit: func(s *specs.Spec) error {
-		if c.opts.on("no-subreaper") || ownPIDs(s) {
-			return nil
-		}
-		return e.Reap() // what outlives its parent in there becomes our child
-	}}
+	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e)}
 	d, console, err := c.create(attendant.ctx, e, r, false)
 	if err != nil {
 		return 0, err
@@ -52,6 +47,16 @@ func run(ctx context.Context, c *call) (int, error) {
 		err = errors.Join(err, d.Delete(ctx, true))
 	}
 	return exit.Status, err
+}
+
+// reapFor returns what looks at a config and makes this process the reaper of the container's orphans, if it needs one.
+func (c *call) reapFor(e *engine.Engine) func(*specs.Spec) error {
+	return func(s *specs.Spec) error {
+		if c.opts.on("no-subreaper") || ownPIDs(s) {
+			return nil
+		}
+		return e.Reap() // what outlives its parent in there becomes our child
+	}
 }
 
 // ownPIDs tells whether the container gets a pid namespace of its own, whose first process reaps all others.

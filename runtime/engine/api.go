@@ -51,6 +51,9 @@ type CreateRequest struct {
 	// Notify makes a directory that both sides have, for sd_notify(3): Detached.NotifyDir here, /run/notify in the container,
 	// whose process gets NOTIFY_SOCKET.
 	Notify bool
+	// Restore makes the processes from a checkpoint: Start does, or CreateDetached, whose container then runs. process.args is
+	// not executed, and of the hooks prestart, createRuntime and poststop are run.
+	Restore *RestoreRequest
 	// Hold has CreateDetached keep others from changing the container until this process has started or deleted it.
 	Hold bool
 	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.

@@ -51,11 +51,13 @@ type Container struct {
 	gate     *store.Gate
 	plan     *plan.Plan // until started: an error names its step
 	starting bool       // a start is under way: an exit waits for its end
-	initExit *initExit  // init has ended, its exit is not yet told
-	oomTold  uint64     // kills that were told
-	stopOOM  func(bool) // ends the watch: see cgroup.WatchOOM
-	reaping  bool       // what init left is being killed
-	starts   int        // execs being started
+	// restoration is what there is in place of a gate until a container that is restored was started.
+	restoration *restoration
+	initExit    *initExit  // init has ended, its exit is not yet told
+	oomTold     uint64     // kills that were told
+	stopOOM     func(bool) // ends the watch: see cgroup.WatchOOM
+	reaping     bool       // what init left is being killed
+	starts      int        // execs being started
 
 	mu      sync.RWMutex
 	state   lifecycle.State
@@ -91,8 +93,12 @@ type initExit struct {
 // ID returns the container's id.
 func (c *Container) ID() string { return c.id }
 
-// Pid returns init's process id; 0 when the spec has no process.
-func (c *Container) Pid() int { return c.init.pid }
+// Pid returns init's process id; 0 of a container that is to be restored and was not started yet.
+func (c *Container) Pid() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.init.pid
+}
 
 // Trace returns the text of the launch plan with the time that each step took; "" unless CreateRequest.Trace was set.
 func (c *Container) Trace() string { return c.trace }
@@ -112,6 +118,11 @@ func (c *Container) begin() {
 	c.mail, c.stop = newMailbox(), make(chan struct{})
 	c.publish(func() { c.state = lifecycle.Created })
 	c.engine.emit(Event{Kind: Created, Container: c.id, Pid: c.init.pid})
+	if c.restoration != nil {
+		c.stopOOM = func(bool) {}
+		go c.mail.drive(c.stop)
+		return
+	}
 	go func() {
 		c.watchOOM() // while the caller is on its way to Start, which waits for it in the mailbox
 		c.mail.drive(c.stop)
@@ -259,6 +270,10 @@ func (c *Container) Start(ctx context.Context) error {
 			return
 		}
 		c.starting = true
+		if c.restoration != nil {
+			go c.startRestored(ctx, answer)
+			return
+		}
 		go func() {
 			err := c.beforeStart(ctx)
 			if err == nil {
@@ -315,6 +330,8 @@ func (c *Container) mayStart() error {
 	switch {
 	case c.starting:
 		return errorf(FailedPrecondition, nil, "cannot start a running process")
+	case c.restoration != nil:
+		return nil
 	case c.initExit != nil || c.gate == nil:
 		return errorf(FailedPrecondition, nil, "cannot start a stopped process")
 	case c.spec.Process == nil:
@@ -344,7 +361,9 @@ func (c *Container) started(err error) {
 		}
 		c.engine.emit(Event{Kind: Started, Container: c.id, Pid: c.init.pid})
 	}
-	c.gate.Close()
+	if c.gate != nil {
+		c.gate.Close()
+	}
 	c.gate, c.plan = nil, nil
 	c.finishInit()
 }
@@ -463,7 +482,7 @@ func (c *Container) Update(ctx context.Context, r *specs.LinuxResources) error {
 // Delete removes a container that is stopped, or created (init is killed first and its exit emitted). It is idempotent
 // until it succeeds: after an error it can be called again.
 func (c *Container) Delete(ctx context.Context) (Exit, error) {
-	if c.currentState() == lifecycle.Created {
+	if c.currentState() == lifecycle.Created && c.Pid() != 0 {
 		if err := c.Kill(ctx, "", uint32(unix.SIGKILL), false); err != nil && !isKind(err, NotFound) {
 			return Exit{}, err
 		}
@@ -473,7 +492,7 @@ func (c *Container) Delete(ctx context.Context) (Exit, error) {
 	}
 	var exit Exit
 	err := c.mail.ask(ctx, func(answer func(error)) {
-		if err := refuse(c.currentState(), lifecycle.Delete); err != nil {
+		if err := c.mayDelete(); err != nil {
 			answer(err)
 			return
 		}
@@ -486,6 +505,21 @@ func (c *Container) Delete(ctx context.Context) (Exit, error) {
 		return Exit{}, err // the driver may be at it still: exit is its until it has answered
 	}
 	return exit, nil
+}
+
+// mayDelete tells whether there is nobody left who was not killed. A container that was to be restored ends with this.
+func (c *Container) mayDelete() error {
+	if c.restoration == nil {
+		return refuse(c.currentState(), lifecycle.Delete)
+	}
+	if c.starting {
+		return errorf(FailedPrecondition, nil, "cannot delete a process that is being restored")
+	}
+	c.restoration.close()
+	c.restoration = nil
+	c.publish(func() { c.state, c.init.status = lifecycle.Stopped, StatusStopped })
+	close(c.init.done)
+	return nil
 }
 
 // remove takes away what create made, what may still use it first.

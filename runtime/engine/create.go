@@ -76,7 +76,12 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 			c.lock.Unlock()
 		}
 	}()
-	network := launch.MakeNetwork(p)
+	if r.Restore != nil {
+		if c.restoration, err = newRestoration(r.Restore, c.spec, p); err != nil {
+			return err
+		}
+	}
+	network := c.makeNetwork(p)
 	defer network.Close()
 	if c.dir, err = store.Make(e.opts.Root, r.ID); err != nil {
 		if errors.Is(err, os.ErrExist) {
@@ -129,7 +134,15 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		cg.Close()
 		return err
 	})
-	if err := c.launch(ctx, r, p, network); err != nil {
+	switch {
+	case c.restoration == nil:
+		err = c.launch(ctx, r, p, network)
+	case c.detached:
+		err = c.restoreDetached(ctx, r)
+	default:
+		err = c.restoreLater(r)
+	}
+	if err != nil {
 		return err
 	}
 	made.add(c.abort)
@@ -148,10 +161,25 @@ func (c *Container) removeDir() error {
 	return c.dir.Remove()
 }
 
+// makeNetwork begins to make the network namespace of a container that is launched.
+func (c *Container) makeNetwork(p *plan.Plan) *launch.Network {
+	if c.restoration != nil {
+		return nil // criu makes its own
+	}
+	return launch.MakeNetwork(p)
+}
+
 // abort ends an init that was launched for nothing.
 func (c *Container) abort() error {
-	c.init.child.Kill()
-	c.gate.Close()
+	if c.restoration != nil {
+		c.restoration.close()
+	}
+	if c.init.child != nil {
+		c.init.child.Kill()
+	}
+	if c.gate != nil {
+		c.gate.Close()
+	}
 	if c.console != nil {
 		return c.console.Close()
 	}

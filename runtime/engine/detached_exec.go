@@ -44,6 +44,9 @@ func (d *Detached) Config() (*specs.Spec, error) {
 	if spec.Linux == nil {
 		spec.Linux = &specs.Linux{}
 	}
+	if d.record.Detached.TimeNS {
+		spec.Linux.Namespaces = withTime(spec.Linux.Namespaces)
+	}
 	return spec, nil
 }
 
