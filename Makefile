@@ -79,7 +79,7 @@ test-unit: busybox images ## the tests of the packages alone
 	$(call step,unit tests)
 	@CGO_ENABLED=0 $(GO) test -tags no_grpc ./...
 
-test-cli: build runc busybox ## gosudacon as its callers call it, with runc beside it
+test-cli: build runc criu busybox ## gosudacon as its callers call it, with runc beside it
 	@e2e/peers/packages.sh procps jq
 	$(call step,command line tests)
 	@$(E2E) test -count=1 -timeout 10m ./cli $(if $(ARGS),-args $(ARGS))
@@ -189,8 +189,8 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 
 ## peers and tools
 
-.PHONY: peers containerd runc crun runtime-tools nerdctl cni busybox
-peers: containerd runc crun $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid $(PEERS)/arm64 # everything that tests and benchmarks compare with
+.PHONY: peers containerd runc crun criu runtime-tools nerdctl cni busybox
+peers: containerd runc crun criu $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid $(PEERS)/arm64 # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
 	@ln -sfn $(notdir $(CONTAINERD)) $(PEERS)/containerd
@@ -246,6 +246,12 @@ $(PEERS)/crun:
 	@e2e/peers/packages.sh patchelf
 	$(call step,unpack crun of Debian sid)
 	@e2e/peers/debian.sh sid $@ crun
+
+criu: $(PEERS)/criu
+$(PEERS)/criu:
+	@e2e/peers/packages.sh patchelf
+	$(call step,unpack criu of Debian sid)
+	@e2e/peers/debian.sh sid $@ criu
 
 $(PEERS)/containerd-1.6:
 	@e2e/peers/packages.sh patchelf

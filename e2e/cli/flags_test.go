@@ -17,9 +17,7 @@ import (
 
 // missing are commands and options of the peers that gosudacon does not take, and why.
 var missing = map[string]string{
-	"checkpoint": "checkpoints are not there yet",
-	"restore":    "checkpoints are not there yet",
-	"mounts":     "mounts of a running container are not there yet",
+	"mounts": "mounts of a running container are not there yet",
 }
 
 var (
@@ -33,6 +31,7 @@ var special = map[string]string{
 	" --cgroup-manager":          "cgroupfs and systemd",
 	"create --no-subreaper":      "ignored",
 	"exec --no-subreaper":        "ignored",
+	"restore --no-pivot":         "ignored",
 	"update --kernel-memory":     "ignored, with a warning",
 	"update --kernel-memory-tcp": "ignored, with a warning",
 	"update --l3-cache-schema":   "refused: no Intel RDT yet",

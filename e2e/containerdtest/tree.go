@@ -53,7 +53,7 @@ func (t Tree) Runtime(name string) (string, error) {
 }
 
 // Peer is the directory in which make peers leaves a peer's programs: "containerd" has containerd, ctr and
-// containerd-shim-runc-v2; "runc" has runc; "crun" has crun; "runtime-tools" has its validation programs; "nerdctl" has nerdctl; "cni"
+// containerd-shim-runc-v2; "runc" has runc; "crun" has crun; "criu" has criu; "runtime-tools" has its validation programs; "nerdctl" has nerdctl; "cni"
 // has the CNI plugins that nerdctl uses; "containerd-1.6" and "containerd-1.7" Debian's packages; "podman-4.3", "podman-5.8" and "docker-28" are roots of Debian 12
 // and of sid.
 func (t Tree) Peer(name string) (string, error) {
@@ -61,6 +61,8 @@ func (t Tree) Peer(name string) (string, error) {
 	switch name {
 	case "crun", "containerd-1.6", "containerd-1.7":
 		dir = filepath.Join(dir, "usr", "bin")
+	case "criu":
+		dir = filepath.Join(dir, "usr", "sbin")
 	}
 	if _, err := os.Stat(dir); err != nil {
 		return "", fmt.Errorf("find peer %s: %w (make peers builds it)", name, err)
