@@ -13,7 +13,6 @@ import (
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -63,13 +62,14 @@ func TestUpdateAndStats(t *testing.T) {
 	}
 }
 
-// TestPidsOfStopped: an empty list would make a restarted containerd remove the task with its exit code.
+// TestPidsOfStopped: an empty list would make a restarted containerd remove the task with its exit code, and an error containerd 1.7.
 func TestPidsOfStopped(t *testing.T) {
 	s := newSetup(t)
 	id, spec := s.spec(t, "true")
 	b := s.bundle(t, id, config(t, spec))
 	shim := s.started(t, b)
-	if _, err := create(t, shim, b); err != nil {
+	created, err := create(t, shim, b)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := shim.Task.Start(t.Context(), &taskapi.StartRequest{ID: id}); err != nil {
@@ -78,8 +78,10 @@ func TestPidsOfStopped(t *testing.T) {
 	if _, err := shim.Task.Wait(t.Context(), &taskapi.WaitRequest{ID: id}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := shim.Task.Pids(t.Context(), &taskapi.PidsRequest{ID: id})
-	refused(t, err, errdefs.ErrFailedPrecondition)
+	pids, err := shim.Task.Pids(t.Context(), &taskapi.PidsRequest{ID: id})
+	if err != nil || len(pids.Processes) != 1 || pids.Processes[0].Pid != created.Pid {
+		t.Errorf("pids: %v, %v; init was %d", pids, err, created.Pid)
+	}
 	if _, err := shim.Task.Stats(t.Context(), &taskapi.StatsRequest{ID: id}); err != nil {
 		t.Errorf("stats of a stopped container, whose last figures were recorded: %v", err)
 	}

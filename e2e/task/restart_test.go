@@ -40,9 +40,6 @@ func TestContainerdRestarts(t *testing.T) {
 
 	if statusOf(t, d, ends) == "" {
 		onRunc(t, "containerd removes a task of it that ended meanwhile, and its exit code with it")
-		if *containerdFlag == "containerd-1.7" {
-			t.Skip("containerd 1.7 removes a task that lists no processes, also when the runtime answers with an error")
-		}
 	}
 	equal(t, "status of what ended meanwhile", statusOf(t, d, ends), "STOPPED")
 	deleted(t, d, ends, 22)

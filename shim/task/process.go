@@ -233,6 +233,9 @@ func (s *Service) State(_ context.Context, r *api.ProcessRequest) (*api.StateRes
 }
 
 // Pids lists the processes of a container; those of execs carry their exec's id.
+//
+// A container that has ended lists its init, as State does. When containerd starts again it removes, with the exit code that somebody
+// still waits for, a task that lists nothing, and containerd 1.7 also one that answers with an error.
 func (s *Service) Pids(_ context.Context, r *api.ContainerRequest) (*api.PidsResponse, error) {
 	t, err := s.task(r.ID)
 	if err != nil {
@@ -240,7 +243,11 @@ func (s *Service) Pids(_ context.Context, r *api.ContainerRequest) (*api.PidsRes
 	}
 	list, err := t.container.Pids()
 	if err != nil {
-		return nil, err
+		init, stateErr := t.container.State("")
+		if stateErr != nil || init.Status != engine.StatusStopped {
+			return nil, err
+		}
+		list = []engine.ProcessInfo{{Pid: init.Pid}}
 	}
 	answer := &api.PidsResponse{Processes: make([]api.ProcessInfo, len(list))}
 	for i, p := range list {
