@@ -143,18 +143,18 @@ func unmount(path string) error {
 // goes with it.
 func removeSockets(f Flags, bundle string) error {
 	address, err := config.ReadAddress(bundle)
-	path := pathOf(address)
-	if err != nil || path == "" {
-		return err
-	}
-	if err := removeDead(path); err != nil {
+	if err != nil {
 		return err
 	}
 	group, err := readGroup(bundle, f.ID)
 	if err != nil {
 		return err
 	}
-	return removeDead(socketPath(filepath.Dir(path), f.Address, f.Namespace, group, true))
+	path := pathOf(address)
+	if path == "" { // nobody called start for this container, or another shim's, which records the directory alone
+		path = socketPath(recordedSocketDir(bundle), f.Address, f.Namespace, group, false)
+	}
+	return errors.Join(removeDead(path), removeDead(socketPath(filepath.Dir(path), f.Address, f.Namespace, group, true)))
 }
 
 // encodeExit encodes what the delete verb answers.

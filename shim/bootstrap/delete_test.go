@@ -10,9 +10,11 @@ import (
 	"time"
 
 	task "github.com/containerd/containerd/api/runtime/task/v2"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
+	"github.com/gosuda/gosudacon/shim/config"
 )
 
 func TestBundleOf(t *testing.T) {
@@ -123,5 +125,40 @@ func TestDaemonEnvironment(t *testing.T) {
 	want := []string{"GRPC_ADDRESS=/g", "PATH=/bin", "NAMESPACE=ns", "TTRPC_ADDRESS=/t", "OTEL_SERVICE_NAME=containerd-shim-id", "GOMAXPROCS=1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestRemoveSockets: those of a dead shim go, also of one that recorded only where they are; those of a living one stay.
+func TestRemoveSockets(t *testing.T) {
+	dir := testSocketDir(t)
+	f := Flags{ID: "id", Namespace: "ns", Address: "/c.sock"}
+	path, debug := socketPath(dir.Name(), f.Address, "ns", "id", false), socketPath(dir.Name(), f.Address, "ns", "id", true)
+	for name, record := range map[string]func(bundle string) error{
+		"address":   func(bundle string) error { return config.WriteAddress(bundle, unixScheme+path) },
+		"directory": func(bundle string) error { return os.Symlink(dir.Name(), filepath.Join(bundle, socketDirLink)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bundle := t.TempDir()
+			if err := record(bundle); err != nil {
+				t.Fatal(err)
+			}
+			var sockets []int
+			for _, p := range []string{path, debug} {
+				fd, err := listen(dir, p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sockets = append(sockets, fd)
+			}
+			if err := removeSockets(f, bundle); err != nil || !exists(path) || !exists(debug) {
+				t.Errorf("of a living shim: %v, exist %t and %t", err, exists(path), exists(debug))
+			}
+			for _, fd := range sockets {
+				unix.Close(fd)
+			}
+			if err := removeSockets(f, bundle); err != nil || exists(path) || exists(debug) {
+				t.Errorf("of a dead shim: %v, exist %t and %t", err, exists(path), exists(debug))
+			}
+		})
 	}
 }

@@ -66,6 +66,9 @@ func (s *runcState) remove(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	for _, dir := range s.Cgroups { // before anybody is waited for: a frozen process does not die
+		thaw(dir)
+	}
 	errs := []error{killInit(ctx, s.Pid, s.StartTime)}
 	for _, dir := range s.Cgroups {
 		errs = append(errs, killCgroup(ctx, dir))
@@ -132,11 +135,14 @@ func waitEnd(ctx context.Context, pidfd int) error {
 	}
 }
 
-// killCgroup kills every process in dir and below and waits for their ends, until none is left.
-func killCgroup(ctx context.Context, dir string) error {
-	// A frozen process takes no signal. One of the two files is there: on v1 in the freezer hierarchy, on v2 always.
+// thaw lets the processes in dir go on. One of the two files is there: on v1 in the freezer hierarchy, on v2 always.
+func thaw(dir string) {
 	os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0)
 	os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte("0"), 0)
+}
+
+// killCgroup kills every process in dir and below and waits for their ends, until none is left.
+func killCgroup(ctx context.Context, dir string) error {
 	for ctx.Err() == nil {
 		pids := cgroupPids(dir)
 		if len(pids) == 0 {

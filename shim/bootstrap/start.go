@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -120,6 +121,15 @@ func recordSocket(dir, address string) error {
 		}
 	}
 	return config.WriteAddress(".", address)
+}
+
+// recordedSocketDir returns the directory of the sockets that a start recorded in the bundle; the default without one.
+func recordedSocketDir(bundle string) string {
+	dir, err := os.Readlink(filepath.Join(bundle, socketDirLink))
+	if err != nil || !filepath.IsAbs(dir) {
+		return defaultSocketDir
+	}
+	return dir
 }
 
 // write writes the answer past os.File, which ends the process when the pipe is broken: the undoing must still run.
