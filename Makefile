@@ -68,7 +68,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-legacy test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-legacy test-restart test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -104,6 +104,10 @@ test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd bu
 	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.6 $(ARGS)
 	$(call step,containerd tests (1.7))
 	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.7 $(ARGS)
+
+test-restart: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd runc busybox ## containerd killed, upgraded, downgraded; the runc shim swapped for gosuda
+	$(call step,restart tests)
+	@$(E2E) test -count=1 -timeout 15m ./restart $(if $(ARGS),-args $(ARGS))
 
 test-oci: build runc runtime-tools ## the OCI's validation programs: gosudacon, and runc beside it
 	$(call step,OCI validation ($(TOOLS_VERSION)))

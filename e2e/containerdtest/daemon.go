@@ -3,6 +3,7 @@ package containerdtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type Config struct {
 	NoFile uint64
 	// Env is added to containerd's environment.
 	Env []string
+	// Events is the path of the socket to which shims send their events; "" is beside Address.
+	Events string
 	// Debug turns on the debug log of containerd and its shims.
 	Debug bool
 	// Extra is appended to containerd's configuration file.
@@ -64,8 +67,8 @@ func Start(c Config) (*Daemon, error) {
 		}
 	}
 	d := &Daemon{Config: c, before: takeSnapshot(c.Dir)}
-	if err := os.WriteFile(d.file("config.toml"), []byte(d.configText()), 0o600); err != nil {
-		return nil, fmt.Errorf("write containerd's configuration: %w", err)
+	if err := d.Reconfigure(func(*Config) {}); err != nil {
+		return nil, err
 	}
 	r, err := startSupervisor()
 	if err != nil {
@@ -80,6 +83,20 @@ func Start(c Config) (*Daemon, error) {
 }
 
 func (d *Daemon) file(name string) string { return filepath.Join(d.Dir, name) }
+
+// Reconfigure changes what the next Launch starts, for example another version of containerd on the same state.
+//
+// Preconditions: containerd does not run, or must not notice. Dir and Namespace stay.
+func (d *Daemon) Reconfigure(change func(*Config)) error {
+	change(&d.Config)
+	if err := os.WriteFile(d.file("config.toml"), []byte(d.configText()), 0o600); err != nil {
+		return fmt.Errorf("write containerd's configuration: %w", err)
+	}
+	return nil
+}
+
+// EventsAddress is the path of the socket to which shims send their events.
+func (d *Daemon) EventsAddress() string { return cmp.Or(d.Events, d.Address()+".ttrpc") }
 
 // Address is the path of containerd's gRPC socket.
 func (d *Daemon) Address() string { return d.file("c.sock") }
@@ -105,7 +122,7 @@ func (d *Daemon) configText() string {
 	} else {
 		text += `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.zfs", "io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox"]` + "\n"
 	}
-	text += fmt.Sprintf("[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n[debug]\nlevel = %q\n", d.Address(), d.Address()+".ttrpc", level)
+	text += fmt.Sprintf("[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n[debug]\nlevel = %q\n", d.Address(), d.EventsAddress(), level)
 	return text + d.Extra
 }
 
