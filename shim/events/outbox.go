@@ -2,7 +2,6 @@
 package events
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,8 +30,6 @@ type Event struct {
 
 	// Essential events are never dropped: those that make and end a task or a process.
 	Essential bool
-	// Repeatable events say nothing new while an equal one still waits, and are then not queued a second time.
-	Repeatable bool
 }
 
 // Config says where the events go.
@@ -49,9 +46,9 @@ type Config struct {
 // Outbox keeps events in the order of Publish and delivers each before the next is tried. While containerd is away the
 // first one is tried again and again.
 //
-// What waits is bounded by what lives, not by time: a task or an exec has a fixed number of events, containerd cannot ask
-// for new ones while it is away, and the events that can come by themselves (oom) are Repeatable. Should a client that
-// bypasses containerd prove that wrong, then beyond maxWaiting the oldest event that is not Essential is dropped.
+// What waits is bounded by what lives, not by time: a task or an exec has a fixed number of events, and containerd cannot ask
+// for new ones while it is away. Of the others, which come by themselves (oom) or by a client that bypasses containerd, the
+// oldest is dropped beyond maxWaiting.
 //
 // Delivery is at least once: an attempt whose answer is lost is repeated.
 type Outbox struct {
@@ -86,9 +83,6 @@ func (o *Outbox) Publish(e Event) {
 
 	if o.closing && o.sender == nil {
 		o.cfg.Log.Warn("drop event: outbox is closed", "topic", e.Topic)
-		return
-	}
-	if e.Repeatable && o.waitsLocked(e) {
 		return
 	}
 	o.queue = append(o.queue, e)
@@ -131,13 +125,6 @@ func (o *Outbox) Close(ctx context.Context) error {
 		return fmt.Errorf("flush events: %d not delivered: %w", n, ctx.Err())
 	}
 	return nil
-}
-
-// waitsLocked reports whether an event equal to e waits. The first does not count: it may be on its way already.
-func (o *Outbox) waitsLocked(e Event) bool {
-	return len(o.queue) > 1 && slices.ContainsFunc(o.queue[1:], func(q Event) bool {
-		return q.Topic == e.Topic && bytes.Equal(q.Body, e.Body)
-	})
 }
 
 // trimLocked keeps the queue within maxWaiting as far as it holds events that may be dropped. The first stays: it may be

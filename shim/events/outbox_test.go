@@ -317,20 +317,6 @@ func TestIdleDisconnects(t *testing.T) {
 	}
 }
 
-func TestRepeatableWaitsOnce(t *testing.T) {
-	o := open(t, filepath.Join(t.TempDir(), "nobody"))
-	oom := Event{Topic: "/tasks/oom", Body: []byte("c1"), Repeatable: true}
-	other := Event{Topic: "/tasks/oom", Body: []byte("c2"), Repeatable: true}
-	for range 10 {
-		o.Publish(oom)
-		o.Publish(other)
-	}
-	// The first may be on its way and does not count, so c1 is there twice.
-	if n := len(o.queue); n != 3 {
-		t.Errorf("%d events wait, want 3", n)
-	}
-}
-
 func TestMemoryCapSparesEssential(t *testing.T) {
 	o := open(t, filepath.Join(t.TempDir(), "nobody"))
 	for i := range maxWaiting {

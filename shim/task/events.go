@@ -85,7 +85,7 @@ func translate(e engine.Event, created []byte) (events.Event, bool) {
 		return events.Event{Topic: "/tasks/delete", Type: "containerd.events.TaskDelete", Essential: true,
 			Body: wire.AppendString(b, 5, e.Exec)}, true
 	case engine.OOM:
-		return events.Event{Topic: "/tasks/oom", Type: "containerd.events.TaskOOM", Repeatable: true, Body: b}, true
+		return events.Event{Topic: "/tasks/oom", Type: "containerd.events.TaskOOM", Body: b}, true
 	case engine.Paused:
 		return events.Event{Topic: "/tasks/paused", Type: "containerd.events.TaskPaused", Body: b}, true
 	case engine.Resumed:
