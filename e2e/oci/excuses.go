@@ -50,7 +50,7 @@ var excuses = map[string][]excuse{
 	"linux_cgroups_relative_hugetlb": {hugetlbElsewhere, onlyV1},
 	"linux_cgroups_memory":           {kernelMemory, onlyV1},
 	"linux_cgroups_relative_memory":  {kernelMemory, onlyV1},
-	"linux_cgroups_network":          {noNetCgroups, secondInterface},
+	"linux_cgroups_network":          {noNetCgroupsWithInterfaces, secondInterface},
 	"linux_cgroups_relative_network": {noNetCgroups},
 
 	"linux_mount_label": {{regexp.MustCompile("linux.mountLabel: SELinux is not enabled"),
@@ -92,14 +92,17 @@ var (
 	kernelMemory = excuse{regexp.MustCompile("linux.resources.memory.kernel: this kernel ignores"),
 		"this kernel ignores the limit of kernel memory (Linux 5.16)", func() bool { return linux(5, 16)() && !pureV2() }, false}
 	noNetCgroups = excuse{regexp.MustCompile("no net_(cls|prio) controller"),
-		"this machine has no net_cls and net_prio hierarchies mounted", func() bool {
-			return !exists("/sys/fs/cgroup/net_cls") && !exists("/sys/fs/cgroup/net_prio") && !oneInterface()
-		}, false}
-	secondInterface = excuse{regexp.MustCompile("linux_cgroups_network.go"),
+		"this machine has no net_cls and net_prio hierarchies mounted", noNetHierarchies, false}
+	noNetCgroupsWithInterfaces = excuse{noNetCgroups.complaint, noNetCgroups.why, func() bool { return noNetHierarchies() && !oneInterface() }, false}
+	secondInterface            = excuse{regexp.MustCompile("linux_cgroups_network.go"),
 		"the program takes the second network interface, and this machine has one", oneInterface, false}
 	onlyV1 = excuse{regexp.MustCompile("."),
 		"the program knows cgroup v1 alone, and this machine has v2 alone", pureV2, false}
 )
+
+func noNetHierarchies() bool {
+	return !exists("/sys/fs/cgroup/net_cls") && !exists("/sys/fs/cgroup/net_prio")
+}
 
 func always() bool { return true }
 

@@ -32,7 +32,7 @@ func main() {
 	names := flag.String("runtimes", "gosudacon,runc", "runtimes to run, separated by commas: gosudacon, runc, crun")
 	only := flag.String("run", "", "run the programs whose name matches this regular expression")
 	flag.IntVar(&s.parallel, "parallel", 2, "programs at a time; those of cgroups share a path and take turns")
-	flag.DurationVar(&s.timeout, "timeout", time.Minute, "time for one program")
+	flag.DurationVar(&s.timeout, "timeout", 3*time.Minute, "time for one program")
 	flag.BoolVar(&s.verbose, "v", false, "print every complaint of every runtime")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -145,8 +145,15 @@ func (s *suite) program(ctx context.Context, name string) row {
 // before is what runs before each call of a runtime, for programs that are faster than what they look at.
 var before = map[string]string{
 	// It signals a shell as soon as that is started; a signal that comes before the shell's trap is lost, as the shell is the init of its
-	// pid namespace (pid_namespaces(7)).
-	"killsig": `[ "$1" != kill ] || sleep 0.5`,
+	// pid namespace (pid_namespaces(7)). So wait until it catches one of SIGUSR1, SIGUSR2 and SIGTERM.
+	"killsig": `if [ "$1" = kill ]; then
+	pid=$("$0" state "$2" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p')
+	for i in $(seq 500); do
+		caught=$(sed -n 's/^SigCgt:[[:space:]]*/0x/p' "/proc/$pid/status")
+		[ $((caught & 0x4a00)) -eq 0 ] || break
+		sleep 0.02
+	done
+fi`,
 }
 
 // one runs one program for one runtime, which has a root of its own for it, in a mount namespace of its own: a container without a
