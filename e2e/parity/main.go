@@ -26,6 +26,7 @@ import (
 
 func main() {
 	runtime.LockOSThread() // for newHost
+	ignoreNothing()
 	var s suite
 	names := flag.String("runtimes", "gosudacon,runc,crun", "runtimes to compare, separated by commas; the first with each of the others")
 	only := flag.String("run", "", "run the bundles whose name matches this regular expression")
