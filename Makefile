@@ -118,7 +118,7 @@ test-oci-cgroup2: build runtime-tools ## the same for gosudacon on pure cgroup v
 	@e2e/peers/packages.sh user-mode-linux kmod
 	@mkdir -p .cache/cgroup2/e2e
 	@CGO_ENABLED=0 $(E2E) build -o ../.cache/cgroup2/e2e/oci ./oci
-	@e2e/uml/run.sh -t 1500 .cache/cgroup2/e2e/oci -runtimes gosudacon -parallel 1 -timeout 3m $(ARGS)
+	@e2e/uml/run.sh -t 3600 .cache/cgroup2/e2e/oci -runtimes gosudacon -parallel 1 $(ARGS)
 
 test-parity: build runc crun busybox ## the same 500 bundles with gosudacon, runc and crun: what their processes see, field by field
 	$(call step,parity with runc $(RUNC_VERSION) and crun)
@@ -130,17 +130,17 @@ test-runc: containerd runc busybox # the containerd tests on the runc shim: what
 CGROUP2_SUITES = shimdrive task
 test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)
-	@e2e/uml/run.sh -t 2400 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
+	@e2e/uml/run.sh -t 7200 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
 	@$(MAKE) test-cgroup2-next test-systemd test-oci-cgroup2
 
 test-cgroup2-kernel: cgroup2-programs ## the kernel tests alone on pure cgroup v2: two minutes instead of thirty
 	$(call step,kernel tests on cgroup v2)
-	@e2e/uml/run.sh -t 1800 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
+	@e2e/uml/run.sh -t 3600 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
 test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the newest kernel of Debian sid
 	$(call step,kernel tests on the kernel of Debian sid)
 	@UML_KERNEL=$(CURDIR)/$(PEERS)/uml-sid/usr/bin/linux.uml UML_MODULES=$(CURDIR)/$(PEERS)/uml-sid/usr/lib/uml/modules \
-		e2e/uml/run.sh -t 1800 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
+		e2e/uml/run.sh -t 3600 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
 ARM64_TESTS := ./runtime/internal/launch/rawchild ./runtime/internal/launch ./runtime/internal/seccomp $(KERNEL_TESTS)
 test-arm64: $(PEERS)/arm64 ## the kernel tests on an arm64 kernel, in QEMU
@@ -164,8 +164,8 @@ SYSTEMD_TESTS := ./runtime/internal/cgroup ./runtime/engine
 test-systemd: cgroup2-suites cgroup2-programs ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
 	$(call step,systemd tests)
 	@e2e/peers/packages.sh systemd dbus
-	@e2e/uml/run.sh -s -t 1200 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
-	@e2e/uml/run.sh -s -1 -t 1200 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
+	@e2e/uml/run.sh -s -t 3600 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
+	@e2e/uml/run.sh -s -1 -t 3600 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the package's testdata
