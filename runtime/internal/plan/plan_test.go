@@ -123,6 +123,7 @@ var cases = []struct {
 	}},
 	{"cri-userns", true, func(s *specs.Spec) { userNamespace(s); addNamespace(s, specs.CgroupNamespace, "") }},
 	{"cri-userns-joined", true, func(s *specs.Spec) {
+		s.Process.Rlimits = nil
 		addNamespace(s, specs.UserNamespace, "/proc/10/ns/user")
 		addNamespace(s, specs.NetworkNamespace, "/proc/10/ns/net")
 	}},

@@ -150,7 +150,9 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	if err != nil {
 		return err
 	}
-	c.add("process.rlimits", Limits{Rlimits: limits, Gate: c.inUserNS()})
+	// What the runtime was started with is no more than what it has: the child gets it back by itself, also in a user namespace over which the
+	// runtime has no power, such as one that another user owns.
+	c.add("process.rlimits", Limits{Rlimits: limits, Gate: len(limits) > 0 && c.inUserNS()})
 	if err := c.attributes(p); err != nil {
 		return err
 	}
