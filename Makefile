@@ -26,8 +26,10 @@ TOOLS_VERSION      := $(shell awk '$$1 == "github.com/opencontainers/runtime-too
 TOOLS      := $(PEERS)/runtime-tools-$(TOOLS_VERSION)
 NERDCTL_VERSION    := $(shell awk '$$2 == "github.com/containerd/nerdctl/v2" { print $$3 }' e2e/peers/nerdctl/go.mod)
 CNI_VERSION        := $(shell awk '$$1 == "github.com/containernetworking/plugins" { print $$2 }' e2e/peers/cni/go.mod)
+CRITOOLS_VERSION   := $(shell awk '$$2 == "sigs.k8s.io/cri-tools" { print $$3 }' e2e/peers/cri-tools/go.mod)
 NERDCTL    := $(PEERS)/nerdctl-$(NERDCTL_VERSION)
 CNI        := $(PEERS)/cni-$(CNI_VERSION)
+CRITOOLS   := $(PEERS)/cri-tools-$(CRITOOLS_VERSION)
 
 # The packages whose tests are about the kernel; make test-cgroup2 runs them on another one.
 KERNEL_TESTS := ./runtime/internal/cgroup ./runtime/internal/hooks ./runtime/internal/rootfs ./runtime/engine ./shim/task
@@ -68,7 +70,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-legacy test-restart test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-cri test-legacy test-restart test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -98,6 +100,11 @@ test-podman: build runc $(PEERS)/podman-4.3 $(PEERS)/podman-5.8 ## gosudacon und
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m -parallel 4 ./podman $(if $(ARGS),-args $(ARGS))
 	$(call step,podman tests (5.8))
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m -parallel 4 ./podman -args -root podman-5.8 $(ARGS)
+
+test-cri: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## Kubernetes' critest: gosuda in each way that it is deployed, and runc beside it
+	@e2e/peers/packages.sh iptables util-linux
+	$(call step,critest ($(CRITOOLS_VERSION)))
+	@CGO_ENABLED=0 $(E2E) run ./cri $(ARGS)
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
@@ -193,7 +200,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 
 ## peers and tools
 
-.PHONY: peers containerd runc crun criu runtime-tools nerdctl cni busybox
+.PHONY: peers containerd runc crun criu runtime-tools nerdctl cni cri-tools busybox
 peers: containerd runc crun criu $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid $(PEERS)/arm64 # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
@@ -244,6 +251,20 @@ $(CNI)/bridge:
 	$(call step,build the CNI plugins $(CNI_VERSION))
 	@mkdir -p $(CNI)
 	@cd e2e/peers/cni && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(CNI)/ tool
+
+cri-tools: $(CRITOOLS)/critest
+	@ln -sfn $(notdir $(CRITOOLS)) $(PEERS)/cri-tools
+
+$(CRITOOLS)/critest:
+	$(call step,build crictl and critest $(CRITOOLS_VERSION))
+	@mkdir -p $(CRITOOLS)
+	@cd e2e/peers/cri-tools && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(CRITOOLS)/ sigs.k8s.io/cri-tools/cmd/crictl
+	@e2e/peers/critest.sh $(CRITOOLS) $$($(E2E) run ./cri -print-digest)
+
+$(PEERS)/busybox/busybox:
+	@e2e/peers/packages.sh gcc libc6-dev make bzip2 dpkg-dev
+	$(call step,build busybox from Debian's sources)
+	@e2e/peers/busybox.sh $(PEERS)/busybox
 
 crun: $(PEERS)/crun
 $(PEERS)/crun:

@@ -38,6 +38,8 @@ type Config struct {
 	Env []string
 	// Events is the path of the socket to which shims send their events; "" is beside Address.
 	Events string
+	// CRI turns on the plugins that serve Kubernetes, of containerd 2.
+	CRI bool
 	// Debug turns on the debug log of containerd and its shims.
 	Debug bool
 	// Extra is appended to containerd's configuration file.
@@ -66,7 +68,7 @@ func Start(c Config) (*Daemon, error) {
 			return nil, fmt.Errorf("find %s: %w (make peers builds it)", program, err)
 		}
 	}
-	d := &Daemon{Config: c, before: takeSnapshot(c.Dir)}
+	d := &Daemon{Config: c, before: takeSnapshot(c.Dir, c.Namespace)}
 	if err := d.Reconfigure(func(*Config) {}); err != nil {
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func (d *Daemon) configText() string {
 	text := fmt.Sprintf("version = %d\nroot = %q\nstate = %q\n", d.ConfigVersion, d.file("root"), d.State())
 	if d.ConfigVersion == 2 {
 		text += `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.nri.v1.nri"]` + "\n"
-	} else {
+	} else if !d.CRI {
 		text += `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.zfs", "io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox"]` + "\n"
 	}
 	text += fmt.Sprintf("[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n[debug]\nlevel = %q\n", d.Address(), d.EventsAddress(), level)

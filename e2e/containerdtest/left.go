@@ -19,10 +19,11 @@ const socketDir = "/run/containerd/s"
 type snapshot struct {
 	sockets []string
 	mounts  []string
+	cgroups []string
 }
 
-func takeSnapshot(dir string) snapshot {
-	return snapshot{sockets: names(socketDir), mounts: mountsBelow(dir)}
+func takeSnapshot(dir, namespace string) snapshot {
+	return snapshot{sockets: names(socketDir), mounts: mountsBelow(dir), cgroups: cgroupsOf(namespace)}
 }
 
 // newer lists what d and its containers left, and removes what can be removed.
@@ -40,7 +41,15 @@ func (s snapshot) newer(d *Daemon) (left []string) {
 			_ = os.Remove(path)
 		}
 	}
-	left = append(left, cgroupsOf(d.Namespace)...)
+	for _, dir := range cgroupsOf(d.Namespace) {
+		if !slices.Contains(s.cgroups, dir) {
+			left = append(left, "cgroup "+dir)
+			_ = unix.Rmdir(dir)
+		}
+	}
+	for _, parent := range cgroupParents(d.Namespace) {
+		_ = unix.Rmdir(parent) // when it is empty; who needs it makes it again
+	}
 	for _, pattern := range []string{
 		filepath.Join("/run/containerd/*", d.Namespace, "*"),                        // engines' state, by namespace
 		filepath.Join(d.State(), "io.containerd.runtime.v2.task", d.Namespace, "*"), // bundles
@@ -78,30 +87,27 @@ func (d *Daemon) OfContainer(id string) (left []string) {
 	return left
 }
 
-// cgroupsOf lists the cgroups below the one named after the namespace, in every hierarchy, and removes them all. The parent itself
-// is not counted: runtimes make parents and keep them, because others may use them.
-func cgroupsOf(namespace string) (left []string) {
+// cgroupParents lists the cgroup named after the namespace in every hierarchy. Runtimes make them and keep them, because others may use them.
+func cgroupParents(namespace string) []string {
 	parents, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup/*", namespace))
 	if p := filepath.Join("/sys/fs/cgroup", namespace); exists(p) {
 		parents = append(parents, p)
 	}
-	for _, parent := range parents {
-		var dirs []string
+	return parents
+}
+
+// cgroupsOf lists the cgroups below the namespace's, in every hierarchy, children first.
+func cgroupsOf(namespace string) (list []string) {
+	for _, parent := range cgroupParents(namespace) {
 		_ = filepath.WalkDir(parent, func(path string, e os.DirEntry, err error) error {
-			if err == nil && e.IsDir() {
-				dirs = append(dirs, path)
+			if err == nil && e.IsDir() && path != parent {
+				list = append(list, path)
 			}
 			return nil
 		})
-		slices.Reverse(dirs) // children first
-		for _, dir := range dirs {
-			if dir != parent {
-				left = append(left, "cgroup "+dir)
-			}
-			_ = unix.Rmdir(dir)
-		}
 	}
-	return left
+	slices.Reverse(list)
+	return list
 }
 
 // dead tells whether nobody listens on the socket; a living one belongs to somebody else.

@@ -1,0 +1,133 @@
+// Command cri runs critest, the validation suite of Kubernetes' container runtime interface, on a private containerd: with runc, and with
+// gosuda in each way that it can be deployed. It prints what passed, failed and was skipped, and every spec that did not end as it did with runc.
+//
+// A spec that fails with gosuda, or ends otherwise than with runc, fails the run unless differences.go has the reason.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/e2e/alone"
+	"github.com/gosuda/gosudacon/e2e/containerdtest"
+)
+
+func main() {
+	containerdtest.Main()
+	var s suite
+	names := flag.String("handlers", "runc,gosuda,gosuda-table,in-place", "runtime handlers to run critest with, separated by commas; the first is what the others are compared with")
+	flag.StringVar(&s.focus, "run", "", "run the specs whose name matches this regular expression")
+	flag.BoolVar(&s.verbose, "v", false, "print what critest prints, and containerd's log when something is left behind")
+	flag.BoolVar(&s.pod, "pod", false, "run one pod with crictl instead of critest")
+	flag.BoolVar(&s.benchmark, "benchmark", false, "run critest's benchmarks instead of its validation")
+	flag.IntVar(&s.rounds, "rounds", 3, "with -benchmark: runs of each handler, in turn")
+	flag.IntVar(&s.number, "number", 20, "with -benchmark: pods, and containers, in a run")
+	flag.IntVar(&s.parallel, "parallel", 1, "with -benchmark: pods or containers at a time")
+	printDigest := flag.Bool("print-digest", false, "print the digest that critest is to be built with")
+	flag.Parse()
+	if *printDigest {
+		d, err := digestImage(newRegistry())
+		exitOn(err)
+		fmt.Println(d)
+		return
+	}
+	if os.Geteuid() != 0 {
+		exitOn(errors.New("run it as root: it makes containers"))
+	}
+	// The ports that critest uses, the bridge and what its specs mount are those of namespaces of our own; so is what CNI's plugins remember.
+	exitOn(alone.Start(alone.Config{Empty: []string{"/var/lib/cni", "/var/log/pods"}}))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	exitOn(s.run(ctx, strings.Split(*names, ",")))
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cri:", err)
+		os.Exit(1)
+	}
+}
+
+// suite is one run.
+type suite struct {
+	focus          string
+	verbose        bool
+	pod, benchmark bool
+
+	rounds, number, parallel int // of benchmarks
+
+	tree     containerdtest.Tree
+	dir      string // of this run
+	programs programs
+	registry string // host:port
+}
+
+// programs are the directories of what was built.
+type programs struct {
+	containerd, runc, cni, criTools string
+}
+
+func (s *suite) run(ctx context.Context, names []string) (err error) {
+	if s.tree, err = containerdtest.FindTree(); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		name string
+		dir  *string
+	}{{"containerd", &s.programs.containerd}, {"runc", &s.programs.runc}, {"cni", &s.programs.cni}, {"cri-tools", &s.programs.criTools}} {
+		if *p.dir, err = s.tree.Peer(p.name); err != nil {
+			return err
+		}
+	}
+	if s.dir, err = os.MkdirTemp("", "gosuda-cri-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+	if err := os.Chmod(s.dir, 0o755); err != nil { // the users of user namespaces walk through it
+		return err
+	}
+	images := newRegistry()
+	if err := putImages(ctx, s.tree, s.dir, images); err != nil {
+		return err
+	}
+	listener, err := images.listen()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	s.registry = listener.Addr().String()
+	if err := s.writeSettings(); err != nil {
+		return err
+	}
+	switch {
+	case s.pod:
+		return s.runPods(ctx, names)
+	case s.benchmark:
+		return s.runBenchmarks(ctx, names)
+	}
+	return s.validate(ctx, names)
+}
+
+// validate runs critest with each handler and compares.
+func (s *suite) validate(ctx context.Context, names []string) error {
+	if err := s.checkFeatures(ctx, names); err != nil {
+		return err
+	}
+	var results []result
+	for _, name := range names {
+		r, err := s.critest(ctx, name)
+		if err != nil {
+			return fmt.Errorf("critest with %s: %w", name, err)
+		}
+		fmt.Fprintf(os.Stderr, "critest with %s: %s\n", name, r.summary())
+		results = append(results, r)
+	}
+	return report(os.Stdout, results, s.focus == "")
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// report prints the table and every difference from the first result, and fails when one of gosuda's is not explained. Explanations that explain
+// nothing fail when all specs ran.
+func report(w io.Writer, results []result, all bool) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "handler\tpassed\tfailed\tskipped\ttime\t")
+	for _, r := range results {
+		passed, failed, skipped := r.count()
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%v\t\n", r.handler, passed, failed, skipped, r.took.Round(time.Second))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	base := map[string]spec{}
+	for _, s := range results[0].specs {
+		base[s.name] = s
+	}
+	unexplained := 0
+	for i, r := range results {
+		used := map[string]bool{}
+		for _, s := range r.specs {
+			if s.state == base[s.name].state && (i > 0 || s.state == "passed" || s.state == "skipped") {
+				continue
+			}
+			fmt.Fprintf(w, "\n%s: %s: %s", r.handler, s.state, s.name)
+			if i > 0 {
+				fmt.Fprintf(w, " (%s: %s)", results[0].handler, base[s.name].state)
+			}
+			fmt.Fprintf(w, "\n  %s\n", strings.ReplaceAll(strings.TrimSpace(s.message), "\n", "\n  "))
+			if why := differences[r.handler][s.name]; why != "" {
+				used[s.name] = true
+				fmt.Fprintf(w, "  because %s\n", why)
+			} else if r.handler != runcHandler {
+				unexplained++
+			}
+		}
+		for name := range differences[r.handler] {
+			if all && !used[name] {
+				fmt.Fprintf(w, "\n%s: no different from %s, but differences.go has a reason: %s\n", r.handler, results[0].handler, name)
+				unexplained++
+			}
+		}
+	}
+	if unexplained > 0 {
+		return errors.New("there are differences without a reason")
+	}
+	return nil
+}
