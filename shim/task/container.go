@@ -40,11 +40,3 @@ func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) error {
 	}
 	return t.container.Update(ctx, &resources)
 }
-
-// Checkpoint says that it cannot.
-func (s *Service) Checkpoint(_ context.Context, r *api.CheckpointTaskRequest) error {
-	if _, err := s.task(r.ID); err != nil {
-		return err
-	}
-	return refuse(engine.NotImplemented, "checkpoint is not implemented")
-}

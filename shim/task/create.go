@@ -14,10 +14,6 @@ import (
 
 // Create makes a container as far as `created`. After an error nothing is left of it, and no event tells of it.
 func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.PidResponse, error) {
-	if r.Checkpoint != "" {
-		// Not NotImplemented: containerd would take that for an older API and try again.
-		return nil, refuse(engine.FailedPrecondition, "restore from a checkpoint is not implemented")
-	}
 	options, err := decodeOptions(r)
 	if err != nil {
 		return nil, err
@@ -84,6 +80,7 @@ func (s *Service) create(ctx context.Context, t *task, r *api.CreateTaskRequest)
 		NoNewKeyring:  t.options.NoNewKeyring,
 		SystemdCgroup: t.options.SystemdCgroup,
 		Trace:         t.options.Trace != "",
+		Restore:       restoreFrom(t, r.Checkpoint),
 	}
 	for _, m := range r.Rootfs {
 		request.Rootfs = append(request.Rootfs, engine.RootfsMount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
@@ -93,7 +90,7 @@ func (s *Service) create(ctx context.Context, t *task, r *api.CreateTaskRequest)
 		return nil, ofRuntime("OCI runtime create failed", err)
 	}
 	o.CloseContainerEnds()
-	if t.init.terminal {
+	if t.init.terminal && request.Restore == nil {
 		if err := o.AttachConsole(c.TakeConsole()); err != nil {
 			_, undoErr := c.Delete(context.WithoutCancel(ctx))
 			return nil, errors.Join(err, undoErr)

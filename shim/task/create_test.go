@@ -36,7 +36,10 @@ func TestCreateRefuses(t *testing.T) {
 			codes.Unknown, `"no-such-program": executable file not found in $PATH`},
 		{"scheme", sh("true"), func(r *api.CreateTaskRequest) { r.Stdout = "gopher:///x" }, codes.InvalidArgument, "unknown STDIO scheme gopher"},
 		{"fifo", sh("true"), func(r *api.CreateTaskRequest) { r.Stdout = "/no/such/fifo" }, codes.Unknown, "/no/such/fifo"},
-		{"checkpoint", sh("true"), func(r *api.CreateTaskRequest) { r.Checkpoint = "/x" }, codes.FailedPrecondition, "restore from a checkpoint"},
+		{"checkpoint", sh("true"), func(r *api.CreateTaskRequest) {
+			r.Checkpoint, r.Options.Value = "/x", wire.AppendString(r.Options.Value, 8, "/no/criu")
+		}, codes.FailedPrecondition, "restore need criu: criu is not installed"},
+		{"relative checkpoint", sh("true"), func(r *api.CreateTaskRequest) { r.Checkpoint = "x" }, codes.InvalidArgument, "must be absolute"},
 		{"terminal", sh("true"), func(r *api.CreateTaskRequest) { r.Terminal = true }, codes.InvalidArgument, "terminal"},
 		{"id", sh("true"), func(r *api.CreateTaskRequest) { r.ID = "../c1" }, codes.InvalidArgument, "../c1"},
 		{"mount", sh("true"), func(r *api.CreateTaskRequest) { r.Rootfs[0].Source = "/no/such/source" }, codes.Unknown, "/no/such/source"},

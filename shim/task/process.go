@@ -42,6 +42,12 @@ func (s *Service) Start(ctx context.Context, r *api.ProcessRequest) (*api.PidRes
 	if err := t.container.Start(ctx); err != nil {
 		return nil, ofRuntime("OCI runtime start failed", err)
 	}
+	// A terminal that is there since Create was attached then; that of a restored process is here now.
+	if master := t.container.TakeConsole(); master != nil {
+		if err := p.io.Load().AttachConsole(master); err != nil {
+			return nil, err // it runs, and is the caller's to kill and delete
+		}
+	}
 	return &api.PidResponse{Pid: uint32(t.container.Pid())}, nil
 }
 

@@ -331,7 +331,15 @@ func TestUnknownIDs(t *testing.T) {
 		t.Errorf("connect: %v, %v", answer, err)
 	}
 	_, err := s.client.Checkpoint(ctx, &api.CheckpointTaskRequest{ID: "c1"})
-	refused(t, "checkpoint", err, codes.Unimplemented, "checkpoint is not implemented")
+	refused(t, "checkpoint to nowhere", err, codes.InvalidArgument, "must be absolute")
+	for name, o := range map[string]*anypb.Any{
+		"of an unknown type": {TypeUrl: "some.Options", Value: []byte{8, 1}}, "malformed": {TypeUrl: checkpointOptions, Value: []byte{0xff}},
+		`namespace "ipc"`: {TypeUrl: checkpointOptions, Value: wire.AppendString(nil, 6, "ipc")},
+		`mode "x"`:        {TypeUrl: checkpointOptions, Value: wire.AppendString(nil, 7, "x")},
+	} {
+		_, err := s.client.Checkpoint(ctx, &api.CheckpointTaskRequest{ID: "c1", Path: t.TempDir(), Options: o})
+		refused(t, "checkpoint with options: "+name, err, codes.InvalidArgument, "checkpoint")
+	}
 	for name, text := range map[string]string{"no json": "{", "no process": ""} {
 		_, err := s.client.Exec(ctx, &api.ExecProcessRequest{ID: "c1", ExecID: "e1", Spec: &anypb.Any{Value: []byte(text)}})
 		refused(t, name, err, codes.InvalidArgument, "decode process of exec e1")

@@ -109,6 +109,18 @@ func (m *CheckpointTaskRequest) Decode(b []byte) error {
 	return wire.Decode(b, &m.ID, &m.Path, &m.Options)
 }
 
+// CheckpointOptions are containerd.runc.v1.CheckpointOptions.
+type CheckpointOptions struct {
+	Exit, OpenTCP, ExternalUnixSockets, Terminal, FileLocks bool
+	EmptyNamespaces                                         []string
+	CgroupsMode, ImagePath, WorkPath, ParentPath            string
+}
+
+func (m *CheckpointOptions) Decode(b []byte) error {
+	return wire.Decode(b, &m.Exit, &m.OpenTCP, &m.ExternalUnixSockets, &m.Terminal, &m.FileLocks, &m.EmptyNamespaces, &m.CgroupsMode, &m.ImagePath,
+		&m.WorkPath, &m.ParentPath)
+}
+
 // UpdateTaskRequest changes resource limits. Resources holds JSON.
 type UpdateTaskRequest struct {
 	ID        string

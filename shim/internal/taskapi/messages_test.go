@@ -7,6 +7,7 @@ import (
 
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	tasktypes "github.com/containerd/containerd/api/types/task"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -53,6 +54,13 @@ func TestRequestsAreThoseOfContainerd(t *testing.T) {
 		{&task.KillRequest{ID: "c", ExecID: "e", Signal: 9, All: true}, &KillRequest{}, &KillRequest{"c", "e", 9, true}},
 		{&task.CloseIORequest{ID: "c", ExecID: "e", Stdin: true}, &CloseIORequest{}, &CloseIORequest{"c", "e", true}},
 		{&task.CheckpointTaskRequest{ID: "c", Path: "/p", Options: any}, &CheckpointTaskRequest{}, &CheckpointTaskRequest{"c", "/p", ours}},
+		{
+			&options.CheckpointOptions{
+				Exit: true, OpenTcp: true, ExternalUnixSockets: true, Terminal: true, FileLocks: true, EmptyNamespaces: []string{"network", "x"},
+				CgroupsMode: "m", ImagePath: "i", WorkPath: "w", ParentPath: "p",
+			},
+			&CheckpointOptions{}, &CheckpointOptions{true, true, true, true, true, []string{"network", "x"}, "m", "i", "w", "p"},
+		},
 		{
 			&task.UpdateTaskRequest{ID: "c", Resources: any, Annotations: map[string]string{"a": "b"}},
 			&UpdateTaskRequest{}, &UpdateTaskRequest{"c", ours},
