@@ -62,8 +62,7 @@ const (
 	restoreLog = "restore.log"
 )
 
-// Checkpoint writes the state of the container's processes. Those of execs, which are nobody's children in there, make it
-// fail. ctx does not interrupt it: half a checkpoint harms the processes.
+// Checkpoint writes the state of the container's processes. While an exec runs, it fails. ctx does not interrupt it: half a checkpoint harms the processes.
 func (c *Container) Checkpoint(ctx context.Context, r CheckpointRequest) error {
 	d, err := newDump(&r)
 	if err != nil {
@@ -74,10 +73,25 @@ func (c *Container) Checkpoint(ctx context.Context, r CheckpointRequest) error {
 			answer(err)
 			return
 		}
+		if exec := c.runningExec(); exec != "" {
+			answer(errorf(FailedPrecondition, nil, "checkpoint: exec %s is running, and is no child of the container's first process: it could not be "+
+				"restored with it", exec))
+			return
+		}
 		t := &target{engine: c.engine, id: c.id, record: c.record, spec: c.spec, facts: c.facts, cgroup: c.cgroup,
 			initFD: c.init.child.FD, initPid: c.init.pid}
 		answer(explain(d.run(t, c.root)))
 	})
+}
+
+// runningExec returns the id of an exec that runs, or is being started; "" for none.
+func (c *Container) runningExec() string {
+	for id, p := range c.execs {
+		if p.starting || p.status == StatusRunning {
+			return id
+		}
+	}
+	return ""
 }
 
 // Checkpoint writes the state of the container's processes. Unless they go on, the container is stopped afterwards.
