@@ -70,7 +70,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-podman test-cri test-legacy test-restart test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-cri test-legacy test-restart test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -86,11 +86,11 @@ test-cli: build runc criu busybox ## gosudacon as its callers call it, with runc
 	$(call step,command line tests)
 	@$(E2E) test -count=1 -timeout 10m ./cli $(if $(ARGS),-args $(ARGS))
 
-test-containerd: build containerd busybox images ## gosuda under containerd, driven by ctr
+test-containerd: build containerd criu busybox images ## gosuda under containerd, driven by ctr
 	$(call step,containerd tests ($(CONTAINERD_VERSION)))
 	@$(E2E) test -count=1 -timeout 15m ./containerdtest ./shimdrive ./task $(if $(ARGS),-args $(ARGS))
 
-test-nerdctl: build containerd runc nerdctl cni busybox ## gosuda under nerdctl: its flags, hooks, logger, networks and compose
+test-nerdctl: build containerd runc criu nerdctl cni busybox ## gosuda under nerdctl: its flags, hooks, logger, networks and compose
 	@e2e/peers/packages.sh iptables procps tini
 	$(call step,nerdctl tests ($(NERDCTL_VERSION)))
 	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./nerdctl $(if $(ARGS),-args $(ARGS))
@@ -106,7 +106,14 @@ test-cri: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## Kubern
 	$(call step,critest ($(CRITOOLS_VERSION)))
 	@CGO_ENABLED=0 $(E2E) run ./cri $(ARGS)
 
-test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd busybox ## the same under Debian's containerd 1.6 and 1.7
+test-checkpoint: build containerd runc criu nerdctl cni busybox ## checkpoint and restore with criu: command line, shim, ctr and nerdctl
+	@e2e/peers/packages.sh iptables procps tini
+	$(call step,criu's messages)
+	@$(GO) -C e2e/criu test -count=1 .
+	$(call step,checkpoint tests)
+	@$(E2E) test -count=1 -timeout 10m ./cli ./shimdrive ./task ./nerdctl -run 'Checkpoint|Restore' $(if $(ARGS),-args $(ARGS))
+
+test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd criu busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
 	@$(E2E) test -count=1 -timeout 15m ./task -args -containerd containerd-1.6 $(ARGS)
 	$(call step,containerd tests (1.7))
@@ -131,7 +138,7 @@ test-parity: build runc crun busybox ## the same 500 bundles with gosudacon, run
 	$(call step,parity with runc $(RUNC_VERSION) and crun)
 	@$(E2E) run ./parity $(ARGS)
 
-test-runc: containerd runc busybox # the containerd tests on the runc shim: what differs is in the tests, with the reason
+test-runc: containerd runc criu busybox # the containerd tests on the runc shim: what differs is in the tests, with the reason
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
 
 CGROUP2_SUITES = shimdrive task
@@ -163,7 +170,7 @@ cgroup2-programs:
 	@mkdir -p .cache/cgroup2/unit
 	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
 
-cgroup2-suites: build containerd busybox
+cgroup2-suites: build containerd criu busybox
 	@mkdir -p .cache/cgroup2/e2e
 	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
 

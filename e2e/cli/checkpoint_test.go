@@ -25,8 +25,11 @@ func (r *rig) needCriu() {
 	r.t.Helper()
 	tree, err := containerdtest.FindTree()
 	r.check(err)
-	dir, err := tree.Peer("criu")
+	dir, missing, err := tree.Criu()
 	r.check(err)
+	if missing != "" {
+		r.t.Skip(missing)
+	}
 	r.t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 

@@ -42,6 +42,7 @@ var shared struct {
 	program string // nerdctl
 	plugins string // directory of CNI's
 	daemon  *containerdtest.Daemon
+	noCriu  string // what criu misses in this kernel
 }
 
 func TestMain(m *testing.M) {
@@ -118,7 +119,13 @@ func setUp() error {
 	if err != nil {
 		return err
 	}
-	config.Path = append(config.Path, runc)
+	criu, missing, err := tree.Criu()
+	if err != nil {
+		return err
+	}
+	shared.noCriu = missing
+	config.Path = append(config.Path, runc, criu)
+	config.Env = append(config.Env, "XDG_RUNTIME_DIR="+config.Dir) // where containerd leaves copies of checkpoints
 	if shared.daemon, err = containerdtest.Start(config); err != nil {
 		return err
 	}

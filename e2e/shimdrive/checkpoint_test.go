@@ -31,9 +31,12 @@ func needCriu(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := tree.Peer("criu")
+	dir, missing, err := tree.Criu()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if missing != "" {
+		t.Skip(missing)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
