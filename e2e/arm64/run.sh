@@ -33,7 +33,7 @@ timeout --kill-after=10 "$seconds" qemu-system-aarch64 -M virt -cpu max,pauth-im
 	-append "console=ttyAMA0 rdinit=/init quiet loglevel=1 panic=-1" </dev/null >"$work/console" &
 qemu=$!
 # What the machine writes, as it goes, without the carriage returns of a terminal; its last line is the number of programs that failed.
-tail --pid="$qemu" -n +1 -f "$work/console" | tr -d '\r' | sed -u '/^failed: [0-9]*$/d'
+tail --pid="$qemu" -n +1 -f "$work/console" | sed -u -e 's/\r$//' -e '/^failed: [0-9]*$/d'
 wait "$qemu" || { echo "run.sh: the machine did not end by itself (status $?; it has $seconds seconds)" >&2; qemu=; exit 1; }
 qemu=
 if ! tr -d '\r' <"$work/console" | grep -qx 'failed: 0'; then
