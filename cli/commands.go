@@ -67,6 +67,7 @@ func commands() []command {
 		{name: "events", operands: "ID", help: "print figures and OOM kills of a container until it has ended", min: 1, max: 1, options: []option{
 			{long: "interval", kind: duration, value: "TIME", help: "how often (5s)"},
 			{long: "stats", help: "print the figures once"}}, run: events},
+		{name: "mounts", operands: "add|remove ID FILE", help: "change the mounts of a live container: FILE has an array as config.json's mounts", min: 3, max: 3, forks: true, run: mounts},
 		{name: "spec", help: "write a config.json to begin with", options: []option{
 			{long: "bundle", short: "b", kind: text, value: "DIR", help: "where to (the working directory)"},
 			{long: "file", short: "f", kind: text, value: "FILE", help: "its name (config.json)"},
@@ -140,8 +141,8 @@ func updateOptions() []option {
 		{long: "memory", kind: text, value: "BYTES", help: "memory limit, such as 512M; -1 for none"},
 		{long: "memory-reservation", kind: text, value: "BYTES", help: "memory that is taken last"},
 		{long: "memory-swap", kind: text, value: "BYTES", help: "limit of memory and swap together; -1 for none"},
-		{long: "kernel-memory", kind: text, value: "BYTES"},
-		{long: "kernel-memory-tcp", kind: text, value: "BYTES"},
+		{long: "kernel-memory", kind: text, value: "BYTES", help: "limit of kernel memory, which kernels since 6.1 do not have any more"},
+		{long: "kernel-memory-tcp", kind: text, value: "BYTES", help: "limit of kernel memory for TCP, with cgroup v1"},
 		{long: "pids-limit", kind: number, value: "N", help: "number of processes and threads; -1 for no limit"},
 		{long: "l3-cache-schema", kind: text, value: "SCHEMA"},
 		{long: "mem-bw-schema", kind: text, value: "SCHEMA"},

@@ -121,6 +121,9 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
+	if prep.root < 0 {
+		prep.root = r.InitRoot
+	}
 	stdio, err := aboveStdio(r)
 	if err != nil {
 		return nil, err

@@ -149,6 +149,10 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.mountFS(i, a)
 	case plan.Remount:
 		l.remount(a)
+	case plan.Unmount:
+		l.unmount(a)
+	case plan.End:
+		l.call(unix.SYS_EXIT_GROUP, imm(0))
 	case plan.Device:
 		l.device(a)
 	case plan.BindDevice:

@@ -164,6 +164,16 @@ func (l *lowering) remount(r plan.Remount) {
 	l.propagate(t0.arg(), r.Propagation)
 }
 
+// unmount hands the kernel a path that leads nowhere but to what was opened below the root: that of a descriptor in the host's proc. The
+// standard input, which the process does not need, gives the descriptor a number that is known here.
+func (l *lowering) unmount(u plan.Unmount) {
+	l.openRoot(u.Dest, opath).to(t0)
+	l.call(unix.SYS_DUP3, t0.arg(), imm(0), imm(unix.O_CLOEXEC))
+	l.call(unix.SYS_CLOSE, t0.arg())
+	l.call(unix.SYS_FCHDIR, imm(l.io.Proc))
+	l.call(unix.SYS_UMOUNT2, l.str("self/fd/0"), imm(unix.MNT_DETACH))
+}
+
 func (l *lowering) changeAttr(recursive uint32, c plan.AttrChange) {
 	if c.Set != 0 || c.Clear != 0 {
 		l.mountSetattr(t0.arg(), recursive, uint64(c.Set), uint64(wholeAtime(c.Set, c.Clear)), 0)
