@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
@@ -105,6 +106,7 @@ func dispatch(in Invocation) (int, error) {
 			err = c.seal()
 		}
 		if err == nil {
+			c.log.debug("gosudacon " + strings.Join(in.Args, " "))
 			code, err = cmd.run(context.Background(), c)
 		}
 	}

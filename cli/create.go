@@ -57,6 +57,9 @@ func (c *call) create(ctx context.Context, e *engine.Engine, r engine.CreateRequ
 	if c.opts.on("trace") {
 		fmt.Fprint(c.Err, d.Trace())
 	}
+	if r.Trace {
+		c.log.debug(d.Trace())
+	}
 	console, err := h.deliver(d.TakeConsole(), d.Pid(), d.Pidfd)
 	if err != nil {
 		return nil, nil, errors.Join(err, d.Delete(context.WithoutCancel(ctx), true))
@@ -74,7 +77,7 @@ func (c *call) request(r *engine.CreateRequest) (err error) {
 		r.Bundle = c.args[1]
 	}
 	r.Stdio = engine.Stdio{In: c.In, Out: c.Out, Err: c.Streams.Err}
-	r.NoPivotRoot, r.NoNewKeyring, r.Trace = c.opts.on("no-pivot"), c.opts.on("no-new-keyring"), c.opts.on("trace")
+	r.NoPivotRoot, r.NoNewKeyring, r.Trace = c.opts.on("no-pivot"), c.opts.on("no-new-keyring"), c.opts.on("trace") || c.log.debugs()
 	for _, p := range []*string{&r.Bundle, &r.Config} {
 		if *p != "" {
 			if *p, err = filepath.Abs(*p); err != nil {

@@ -23,14 +23,18 @@ func start(ctx context.Context, c *call) (int, error) {
 			return 0, err
 		}
 	}
-	if err := startAndNotify(ctx, d); err != nil || !c.opts.on("trace") {
+	if err := startAndNotify(ctx, d); err != nil || !c.opts.on("trace") && !c.log.debugs() {
 		return 0, err
 	}
 	text, err := d.TraceStart()
 	if err != nil {
 		return 0, err
 	}
-	return 0, write(c.Err, text)
+	c.log.debug(text)
+	if c.opts.on("trace") {
+		return 0, write(c.Err, text)
+	}
+	return 0, nil
 }
 
 // startAndNotify starts a container and, where a supervisor wants to know, waits until it is ready.

@@ -93,6 +93,19 @@ func (l *logger) fatal(err error, stderr io.Writer) {
 	}
 }
 
+// debugs tells whether debug writes anything.
+func (l *logger) debugs() bool { return l.min <= slog.LevelDebug }
+
+// debug logs a text line by line.
+func (l *logger) debug(text string) {
+	if !l.debugs() {
+		return
+	}
+	for line := range strings.Lines(text) {
+		l.write("debug", strings.TrimSpace(line))
+	}
+}
+
 // slog returns the logger as the engine wants it.
 func (l *logger) slog() *slog.Logger { return slog.New(logHandler{l}) }
 

@@ -51,16 +51,18 @@ func (c *call) resources() (*specs.LinuxResources, error) {
 			return nil, usagef("option --%s: Intel RDT is not supported yet", name)
 		}
 	}
-	for _, name := range []string{"kernel-memory", "kernel-memory-tcp"} {
-		if c.opts.has(name) {
-			c.log.slog().Warn("option --" + name + " is ignored: the kernel has no such limit any more")
-		}
-	}
 	r := &specs.LinuxResources{Memory: &specs.LinuxMemory{}, CPU: &specs.LinuxCPU{}, BlockIO: &specs.LinuxBlockIO{}}
 	r.CPU.Cpus, r.CPU.Mems = c.opts.text("cpuset-cpus"), c.opts.text("cpuset-mems")
-	for name, dest := range map[string]**int64{
-		"memory": &r.Memory.Limit, "memory-reservation": &r.Memory.Reservation, "memory-swap": &r.Memory.Swap,
-	} {
+	sizes := map[string]**int64{"memory": &r.Memory.Limit, "memory-reservation": &r.Memory.Reservation, "memory-swap": &r.Memory.Swap}
+	kernel := map[string]**int64{"kernel-memory": &r.Memory.Kernel, "kernel-memory-tcp": &r.Memory.KernelTCP}
+	for name, dest := range kernel {
+		if onlyCgroup2() && c.opts.has(name) {
+			c.log.slog().Warn("option --" + name + " is ignored: cgroup v2 has no such limit")
+			continue
+		}
+		sizes[name] = dest
+	}
+	for name, dest := range sizes {
 		if text := c.opts.text(name); text != "" {
 			n, err := parseBytes(text)
 			if err != nil {
