@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stats reads the cgroup's figures into s, whose memory it uses again. From the second call on it keeps the files open
-// until Close, which makes it four times as fast. The error is os.ErrNotExist when the cgroup is gone.
+// Stats reads the cgroup's figures into s, whose memory it uses again. It keeps the files open until Close, which makes the
+// next call four times as fast. The error is os.ErrNotExist when the cgroup is gone.
 func (c *Cgroup) Stats(s *Stats) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stats == nil {
-		c.stats = &statReader{cgroup: c, buf: make([]byte, 4096)}
+		c.stats = &statReader{cgroup: c, buf: make([]byte, 4096), spare: spareDescriptor()}
 	}
 	r := c.stats
 	r.next, r.found, r.err = 0, false, nil
@@ -30,7 +30,6 @@ func (c *Cgroup) Stats(s *Stats) error {
 		s.V1, s.V2 = keep(s.V1), nil
 		r.readV1(s.V1)
 	}
-	r.again = true
 	switch {
 	case r.err != nil && !gone(r.err):
 		return fmt.Errorf("read the figures of cgroup %s: %w", c.reference().path, r.err)
@@ -49,12 +48,22 @@ func keep[T any](p *T) *T {
 	return p
 }
 
+// spareDescriptor returns the middle of the file descriptors that this process may have. What is read again and again may take
+// one half of them, whatever the number of containers; the other is for the starting of processes.
+func spareDescriptor() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(limit.Cur, math.MaxInt32) / 2)
+}
+
 // statReader reads the same files in the same order each time: next counts them.
 type statReader struct {
 	cgroup  *Cgroup
 	files   []statFile
 	next    int
-	again   bool // this is not the first time: keep files open
+	spare   int  // descriptors from this one on are not kept
 	found   bool // some file was there
 	err     error
 	buf     []byte
@@ -108,7 +117,7 @@ func (r *statReader) file(controller, name string) []byte {
 			return nil
 		}
 		f.fd = fd
-		if !r.again {
+		if fd >= r.spare {
 			defer func() { unix.Close(fd); f.fd = notOpen }()
 		}
 	}

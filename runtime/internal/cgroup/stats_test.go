@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func TestStats(t *testing.T) {
@@ -17,7 +18,7 @@ func TestStats(t *testing.T) {
 		p := run(t, c, `i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; (read y) < /dev/null; echo done; read x`)
 		p.line(t)
 		var s Stats
-		for range 3 { // the files are opened, kept open, and used again
+		for range 3 { // the files are opened, and used again
 			if err := c.Stats(&s); err != nil {
 				t.Fatal(err)
 			}
@@ -35,6 +36,55 @@ func TestStats(t *testing.T) {
 			t.Errorf("%v allocations", n)
 		}
 	})
+}
+
+// TestStatsOpensOnce: no file is opened a second time, and none is kept where descriptors are scarce.
+func TestStatsOpensOnce(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		once, scarce := create(t, h, nil), create(t, h, nil)
+		var s Stats
+		if err := once.Stats(&s); err != nil {
+			t.Fatal(err)
+		}
+		before := openFiles()
+		limitFiles(t, 1, func() { // what is open stays open; half of 1 is 0
+			if err := once.Stats(&s); err != nil {
+				t.Errorf("the second time: %v", err)
+			}
+		})
+		limitFiles(t, 2*uint64(before), func() { // from the middle on nothing is kept
+			for range 2 {
+				if err := scarce.Stats(&s); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if now := openFiles(); now > before+1 { // the middle itself may have been free
+			t.Errorf("%d files are open, were %d", now, before)
+		}
+		once.Close()
+		if now := openFiles(); now >= before-3 {
+			t.Errorf("%d files are open after Close, were %d", now, before)
+		}
+	})
+}
+
+// limitFiles calls f while no file descriptor can be as high as limit.
+func limitFiles(t *testing.T, limit uint64, f func()) {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
 }
 
 func checkV1(t *testing.T, s *StatsV1) {
