@@ -70,7 +70,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-cri test-legacy test-restart test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-cri test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -122,6 +122,10 @@ test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd cr
 test-restart: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd runc busybox ## containerd killed, upgraded, downgraded; the runc shim swapped for gosuda
 	$(call step,restart tests)
 	@$(E2E) test -count=1 -timeout 15m ./restart $(if $(ARGS),-args $(ARGS))
+
+test-limits: build containerd runc busybox ## 500 containers with a shim each and 200 in one, beside the runc shim: a table, and nothing may be left
+	$(call step,many containers at once: some minutes)
+	@$(E2E) run ./crowd -stats 0 $(ARGS)
 
 test-oci: build runc runtime-tools ## the OCI's validation programs: gosudacon, and runc beside it
 	$(call step,OCI validation ($(TOOLS_VERSION)))
@@ -190,6 +194,9 @@ fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the pa
 
 bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
 	@$(E2E) run ./bench $(ARGS)
+
+bench-stats: build containerd runc busybox ## what it costs to ask 100 containers for their statistics every second
+	@$(E2E) run ./crowd -own 0 -pod 0 $(ARGS)
 
 check: ## format, vet, dependencies and budgets, and the build for arm64
 	$(call step,gofmt)
