@@ -166,6 +166,7 @@ test-arm64: $(PEERS)/arm64 ## the kernel tests on an arm64 kernel, in QEMU
 	$(call step,kernel tests on arm64)
 	@mkdir -p .cache/arm64
 	@GOARCH=arm64 CGO_ENABLED=0 $(GO) test -c -tags no_grpc -ldflags "-s -w" -o .cache/arm64/ $(ARM64_TESTS)
+	@for arch in arm64 arm; do GOARCH=$$arch CGO_ENABLED=0 $(GO) build -o .cache/arm64/probe-$$arch ./runtime/internal/seccomp/testdata/probe || exit; done
 	@e2e/arm64/run.sh $(CURDIR) $(PEERS)/arm64 $(ARM64_TESTS)
 
 .PHONY: cgroup2-programs cgroup2-suites

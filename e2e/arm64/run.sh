@@ -14,7 +14,7 @@ work=$(mktemp -d)
 qemu=
 trap '[ -z "$qemu" ] || kill "$qemu"; rm -rf "$work"' EXIT
 root=$work/root
-mkdir -p "$root"/{bin,dev,etc,lib,proc,root,run,sbin,src,sys,tmp,usr/sbin}
+mkdir -p "$root"/{bin,dev,etc,lib,proc,root,run,sbin,src,sys,tmp,usr/{bin,sbin}}
 echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
 echo root:x:0: >"$root/etc/group"
 echo arm64 >"$root/etc/hostname"
@@ -26,6 +26,7 @@ for package; do
 	cp "$tree/.cache/arm64/$(basename "$package").test" "$root/src/${package#./}/"
 	echo "${package#./}"
 done >"$root/packages"
+cp "$tree"/.cache/arm64/probe-* "$root/src/runtime/internal/seccomp/testdata/probe/"
 (cd "$root" && find . | cpio --quiet -o -H newc) | gzip -1 >"$work/initramfs"
 
 timeout --kill-after=10 "$seconds" qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on -smp 2 -m 3G -no-reboot \
