@@ -86,8 +86,8 @@ var (
 	leafWeight = excuse{regexp.MustCompile("blkio.leaf_weight"),
 		"this kernel has no blkio.leaf_weight (Linux 5.0 took it away)", func() bool { return !exists("/sys/fs/cgroup/blkio/blkio.leaf_weight") && !pureV2() }, false}
 	hugetlbElsewhere = excuse{regexp.MustCompile("hugetlb|relative to the cgroups mount point"),
-		"this machine's hugetlb controller is in the cgroup2 hierarchy, and the program looks in v1's", func() bool {
-			return contains("/sys/fs/cgroup/unified/cgroup.controllers", "hugetlb") && !exists("/sys/fs/cgroup/hugetlb")
+		"the program looks for the hugetlb controller in the hierarchies of v1, and this machine has it elsewhere or not at all", func() bool {
+			return !exists("/sys/fs/cgroup/hugetlb") && !pureV2()
 		}, false}
 	kernelMemory = excuse{regexp.MustCompile("linux.resources.memory.kernel: this kernel ignores"),
 		"this kernel ignores the limit of kernel memory (Linux 5.16)", func() bool { return linux(5, 16)() && !pureV2() }, false}
