@@ -113,6 +113,7 @@ var program = client.Client{Name: "podman", Command: command}
 // command prepares podman with args; it ends with ctx.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "podman", args...)
+	cmd.Dir = os.TempDir() // an old conmon writes a file "oom" where it was started
 	cmd.Env = append(os.Environ(), "PODMAN_IGNORE_CGROUPSV1_WARNING=1")
 	return cmd
 }
