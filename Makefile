@@ -70,7 +70,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-cri test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-cri test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -112,6 +112,12 @@ test-checkpoint: build containerd runc criu nerdctl cni busybox ## checkpoint an
 	@$(GO) -C e2e/criu test -count=1 .
 	$(call step,checkpoint tests)
 	@$(E2E) test -count=1 -timeout 10m ./cli ./shimdrive ./task ./nerdctl -run 'Checkpoint|Restore' $(if $(ARGS),-args $(ARGS))
+
+test-docker: build $(PEERS)/docker-28 ## gosuda's shim and gosudacon under Docker of Debian sid
+	$(call step,Docker tests ($(SHIM)))
+	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./docker $(if $(ARGS),-args $(ARGS))
+	$(call step,Docker tests (gosudacon))
+	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./docker -args -runtime gosudacon $(ARGS)
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd criu busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
@@ -318,6 +324,10 @@ $(PEERS)/arm64:
 	@e2e/peers/packages.sh xz-utils
 	$(call step,unpack the arm64 kernel of Debian 13)
 	@e2e/arm64/machine.sh trixie $@
+
+$(PEERS)/docker-28:
+	$(call step,unpack Docker of Debian sid)
+	@e2e/peers/debian.sh -r sid $@ docker.io docker-cli containerd runc tini procps
 
 $(PEERS)/uml-sid:
 	@e2e/peers/packages.sh patchelf

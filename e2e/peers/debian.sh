@@ -37,6 +37,7 @@ done
 if [ "$as_root" ]; then # what the packages' scripts would have made, as far as anything here needs it
 	cp "$work/root/usr/share/base-passwd/passwd.master" "$work/root/etc/passwd"
 	cp "$work/root/usr/share/base-passwd/group.master" "$work/root/etc/group"
+	[ -e "$work/root/var/run" ] || ln -s /run "$work/root/var/run"
 	[ -e "$work/root/usr/bin/sh" ] || ln -s dash "$work/root/usr/bin/sh"
 	for program in iptables ip6tables; do
 		for form in "" -save -restore; do
