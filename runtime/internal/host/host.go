@@ -2,6 +2,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -23,7 +24,17 @@ type Host struct {
 	Proc         *os.File // O_PATH on /proc, checked to be proc's root
 	DevNull      *os.File // read-write
 	PIDNS        *os.File // this process's pid namespace
+
+	// User: this process is an ordinary user's, not even root's of a user namespace.
+	User bool
+	// InUserNS: this process is in a user namespace that somebody has made, where root has no privileges on the host.
+	InUserNS bool
+	// Mounts: this process may copy the mounts of its mount namespace.
+	Mounts bool
 }
+
+// Restricted tells whether what only root of the host may do is refused to this process.
+func (h *Host) Restricted() bool { return h.User || h.InUserNS }
 
 // Probe returns the facts; the first call finds them out.
 var Probe = sync.OnceValues(probe)
@@ -61,7 +72,44 @@ func probe() (*Host, error) {
 	}
 	h.KCore = unix.Access("/proc/kcore", unix.F_OK) == nil
 	h.SeccompFlags = seccompFlags()
+	h.User, h.InUserNS, h.Mounts = os.Geteuid() != 0, inUserNS(), true
+	if h.Restricted() {
+		h.Mounts = mayCopyMounts()
+		if err := checkProc(); err != nil {
+			return nil, err
+		}
+	}
 	return h, nil
+}
+
+// inUserNS tells whether this process is in another user namespace than the first, whose inode has a number of its own since
+// Linux 3.8 (USER_NS_INIT_INO of linux/nsfs.h).
+func inUserNS() bool {
+	const first = 0xeffffffd
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/user", &st) == nil && st.Ino != first
+}
+
+// checkProc makes sure that /proc is that of this process's pid namespace: unshare(1) without --mount-proc leaves another, where
+// our pids are those of strangers.
+func checkProc() error {
+	name, err := os.Readlink("/proc/self")
+	if err != nil {
+		return fmt.Errorf("/proc shows nothing of this process: %w", err)
+	}
+	if name != strconv.Itoa(os.Getpid()) {
+		return errors.New("/proc is that of another pid namespace: mount a proc file system of this one (unshare --mount-proc)")
+	}
+	return nil
+}
+
+func mayCopyMounts() bool {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
 }
 
 func checkKernel() error {
@@ -119,18 +167,15 @@ func permitted() (uint64, error) {
 	return uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32, nil
 }
 
-// seccompFlags asks for each flag with a NULL program: a known flag comes as far as reading it (EFAULT).
+// seccompFlags asks for flags with a NULL program: a known flag comes as far as reading it (EFAULT). A kernel that is new enough
+// for us and has filters has the first five flags; WAIT_KILLABLE_RECV (bit 5) came later, and is refused without NEW_LISTENER
+// (bit 3).
 func seccompFlags() uint32 {
-	var known uint32
-	for bit := range 6 {
-		flag := uintptr(1) << bit
-		if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flag, 0); errno == unix.EFAULT {
-			known |= uint32(flag)
+	known := uint32(0)
+	for _, f := range []struct{ ask, known uint32 }{{1, 0x1f}, {1<<5 | 1<<3, 1 << 5}} {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(f.ask), 0); errno == unix.EFAULT {
+			known |= f.known
 		}
-	}
-	// WAIT_KILLABLE_RECV (bit 5) is refused without NEW_LISTENER (bit 3): ask for both.
-	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 1<<5|1<<3, 0); errno == unix.EFAULT {
-		known |= 1 << 5
 	}
 	return known
 }
