@@ -7,6 +7,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -37,6 +38,11 @@ type Config struct {
 	// Annotations may name properties of systemd's unit ("org.systemd.property.TimeoutStopSec": "uint64 3"). Without a unit
 	// they mean nothing.
 	Annotations map[string]string
+	// Disabled makes no cgroup: the container stays in that of this process, and limits are refused.
+	Disabled bool
+	// Rootless: this process has no privileges on the host. Where it may not make a cgroup, it does without, unless Path or
+	// Resources ask for it.
+	Rootless bool
 }
 
 // Cgroup is the control group of one container: one directory per v1 hierarchy and one in the cgroup2 tree, as far as the
@@ -49,6 +55,7 @@ type Cgroup struct {
 	slice    string // the unit's slice
 	started  bool   // systemd was told of the unit
 	owner    int
+	rootless bool
 	settings []setting
 	// properties of the unit that annotations ask for; what the settings are called there comes on top.
 	properties []systemd.Property
@@ -73,13 +80,7 @@ func (d dir) named() bool { return strings.HasPrefix(d.controllers[0], "name=") 
 // New decides where the container's cgroup is and what will be written there, without touching it. The error names the
 // property of config.json that cannot be honoured.
 func New(h *Host, cfg Config) (*Cgroup, error) {
-	c := &Cgroup{host: h, owner: cfg.Owner}
-	if err := c.place(cfg); err != nil {
-		return nil, err
-	}
-	if err := c.refuseOwn(); err != nil {
-		return nil, err
-	}
+	c := &Cgroup{host: h, owner: cfg.Owner, rootless: cfg.Rootless}
 	var err error
 	if c.settings, err = compile(cfg.Resources, h, nil); err != nil {
 		return nil, err
@@ -89,6 +90,18 @@ func New(h *Host, cfg Config) (*Cgroup, error) {
 		return nil, err
 	}
 	c.devices = &devices
+	if cfg.Disabled {
+		return c, c.without(cfg)
+	}
+	if err := c.place(cfg); err != nil {
+		return nil, err
+	}
+	if err := c.refuseOwn(); err != nil {
+		return nil, err
+	}
+	if cfg.Rootless {
+		return c, c.withoutRights(cfg)
+	}
 	if c.dir("devices") == "" && c.unified == "" {
 		return nil, errors.New("linux.resources.devices: this host has neither the devices cgroup nor cgroup2")
 	}
@@ -197,7 +210,7 @@ func (c *Cgroup) refuseOwn() error {
 // place fills in the directories.
 func (c *Cgroup) place(cfg Config) error {
 	if cfg.Systemd || isSystemdPath(cfg.Path) {
-		return c.placeUnit(cfg)
+		return cmp.Or(c.placeUnit(cfg), c.refuseUnit(cfg))
 	}
 	path := cfg.Path
 	if path == "" {
@@ -213,6 +226,9 @@ func (c *Cgroup) place(cfg Config) error {
 			base = hier.Own
 		}
 		if base == "" {
+			if cfg.Rootless && cfg.Path == "" {
+				continue
+			}
 			return fmt.Errorf("linux.cgroupsPath %q: the cgroup of this process is not visible in %s", path, hier.Mount)
 		}
 		c.dirs = append(c.dirs, dir{hier.Controllers, hier.Mount, filepath.Join(base, clean)})
@@ -223,6 +239,9 @@ func (c *Cgroup) place(cfg Config) error {
 	base := c.host.Unified
 	if !filepath.IsAbs(clean) {
 		if base = c.host.relativeBase(); base == "" {
+			if cfg.Rootless && cfg.Path == "" {
+				return nil
+			}
 			return fmt.Errorf("linux.cgroupsPath %q: the cgroup of this process is not visible in %s", path, c.host.Unified)
 		}
 	}

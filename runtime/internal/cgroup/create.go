@@ -77,10 +77,10 @@ func (c *Cgroup) limit(made []string) error {
 	var err error
 	if path := c.dir("devices"); path != "" {
 		err = c.devices.createV1(path, slices.Contains(made, path))
-	} else {
+	} else if c.unified != "" {
 		err = c.devices.setV2(c.unified)
 	}
-	if err != nil {
+	if err != nil && !c.mayNotLimit(err) {
 		return fmt.Errorf("set linux.resources.devices: %w", err)
 	}
 	return c.delegate()

@@ -16,6 +16,8 @@ var errNoFreezer = errors.New("neither the freezer cgroup nor cgroup2 is mounted
 func (c *Cgroup) Freeze(ctx context.Context) error {
 	var err error
 	switch {
+	case c.None():
+		return ErrNone
 	case c.unified != "":
 		err = c.freezeV2(ctx)
 	case c.dir("freezer") != "":

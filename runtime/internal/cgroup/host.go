@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -123,8 +122,6 @@ func parseHost(mountinfo, own string) (*Host, error) {
 	}
 	isResource := func(hier Hierarchy) bool { return !strings.HasPrefix(hier.Controllers[0], "name=") }
 	switch {
-	case h.Unified == "" && len(h.Hierarchies) == 0:
-		return nil, errors.New("probe cgroups: neither cgroup nor cgroup2 is mounted")
 	case h.Unified == cgroupRoot, h.Unified != "" && !slices.ContainsFunc(h.Hierarchies, isResource):
 		// A lone v1 mount beside cgroup2 on /sys/fs/cgroup (some VPN clients mount net_cls) does not make the host v1.
 		h.Mode, h.Hierarchies = V2, nil

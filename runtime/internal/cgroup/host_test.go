@@ -64,8 +64,17 @@ func TestParseHost(t *testing.T) {
 			}
 		})
 	}
-	if _, err := parseHost("1 2 0:1 / /proc rw - proc proc rw\n", "0::/\n"); err == nil {
-		t.Error("no error without any cgroup mount")
+	h, err := parseHost("1 2 0:1 / /proc rw - proc proc rw\n", "0::/\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(h, Config{ID: "x"}); err == nil || !strings.Contains(err.Error(), "neither") {
+		t.Errorf("without any cgroup mount: %v", err)
+	}
+	for _, cfg := range []Config{{ID: "x", Rootless: true}, {ID: "x", Disabled: true}} {
+		if c, err := New(h, cfg); err != nil || !c.None() {
+			t.Errorf("%+v: %v", cfg, err)
+		}
 	}
 }
 

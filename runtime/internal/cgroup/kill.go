@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (c *Cgroup) killByOne(ctx context.Context, d dir) error {
 
 // Signal sends a signal to every process of the cgroup and of its children. SIGKILL reaches frozen ones as well.
 func (c *Cgroup) Signal(sig unix.Signal) error {
-	if err := c.refuseOwn(); err != nil {
+	if err := cmp.Or(c.ask(), c.refuseOwn()); err != nil {
 		return fmt.Errorf("signal: %w", err)
 	}
 	err := c.signal(sig)

@@ -21,6 +21,9 @@ func (c *Cgroup) OOMKills() (uint64, error) {
 // oomCounts returns, beside OOMKills, how often the cgroup was out of memory, which on v2 is counted before anybody is
 // killed; 0 on v1.
 func (c *Cgroup) oomCounts() (kills, ooms uint64, err error) {
+	if !c.has("memory") {
+		return 0, 0, nil
+	}
 	if c.host.home("memory") != V1 {
 		data, err := readFile(c.unified + "/memory.events")
 		if os.IsNotExist(err) {
@@ -45,6 +48,9 @@ func (c *Cgroup) oomCounts() (kills, ooms uint64, err error) {
 // that nobody is known to have sent: systemd removes a scope at once, with what it has counted, and then that, together
 // with a kill counted by the directory above (v2) or an out-of-memory condition just before (v1), has to do as evidence.
 func (c *Cgroup) WatchOOM(fn func(kills uint64)) (stop func(killed bool), err error) {
+	if !c.has("memory") {
+		return func(bool) {}, nil
+	}
 	w := &oomWatch{cgroup: c, fn: fn, event: -1}
 	w.above = w.killsAbove() // of others, before us
 	if w.seen, _, err = c.oomCounts(); err != nil {

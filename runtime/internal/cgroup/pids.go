@@ -14,6 +14,9 @@ import (
 // Pids returns the processes in the cgroup and in the child cgroups that the container made. The error is
 // os.ErrNotExist when the cgroup is gone.
 func (c *Cgroup) Pids() ([]int, error) {
+	if err := c.ask(); err != nil {
+		return nil, err
+	}
 	pids, err := pidsBelow(c.reference().path)
 	if gone(err) {
 		return nil, fmt.Errorf("cgroup %s: %w", c.reference().path, os.ErrNotExist)

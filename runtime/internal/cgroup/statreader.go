@@ -16,6 +16,9 @@ import (
 // Stats reads the cgroup's figures into s, whose memory it uses again. It keeps the files open until Close, which makes the
 // next call four times as fast. The error is os.ErrNotExist when the cgroup is gone.
 func (c *Cgroup) Stats(s *Stats) error {
+	if err := c.ask(); err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stats == nil {

@@ -102,10 +102,13 @@ func isSubset(some, all []string) bool {
 
 // delegate gives the cgroup to its owner, with the files that the kernel names as safe to give away: the limits stay ours.
 func (c *Cgroup) delegate() error {
-	if c.owner == 0 || c.host.Mode != V2 {
+	if c.owner == 0 || c.host.Mode != V2 || c.unified == "" {
 		return nil
 	}
 	if err := os.Chown(c.unified, c.owner, -1); err != nil {
+		if c.mayNotLimit(err) {
+			return nil
+		}
 		return fmt.Errorf("give the cgroup to user %d: %w", c.owner, err)
 	}
 	for _, name := range delegated() {

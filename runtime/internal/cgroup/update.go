@@ -13,6 +13,9 @@ import (
 // Set changes limits of the live cgroup. Fields that are nil or zero stay as they are; a list of device rules, if there is
 // one, takes the place of the earlier list. Nothing is changed when r asks for something that cannot be had.
 func (c *Cgroup) Set(r *specs.LinuxResources) error {
+	if err := c.ask(); err != nil {
+		return err
+	}
 	settings, err := compile(r, c.host, func(controller, file string) (string, error) {
 		return readFile(c.file(controller, file))
 	})
