@@ -60,12 +60,30 @@ type CreateRequest struct {
 	Preserve      int
 	NoPivotRoot   bool // move the root file system over the host's, where that is a ramdisk; less safe than pivot_root(2)
 	NoNewKeyring  bool // do not join a new session keyring
+	Cgroups       Cgroups
 	SystemdCgroup bool // linux.cgroupsPath is slice:prefix:name and systemd makes the cgroup; also chosen by that syntax alone
 	// Trace, when set, makes the launch record when each step of the plan ended; see Container.Trace.
 	Trace bool
 	// FailStep makes the launch fail with EIO at the given step of the plan (1 is the first); 0 never. For tests only.
 	FailStep int
 }
+
+// Cgroups says what becomes of a cgroup that cannot be had.
+type Cgroups uint8
+
+// The policies.
+const (
+	// CgroupsAuto is CgroupsOptional for an ordinary user and for root of a user namespace, else CgroupsRequired.
+	CgroupsAuto Cgroups = iota
+	// CgroupsRequired makes that an error.
+	CgroupsRequired
+	// CgroupsOptional does without, in each hierarchy that this process may not write to, unless the config asks for a path or a
+	// limit there.
+	CgroupsOptional
+	// CgroupsDisabled makes none: the container stays in this process's cgroup, whatever linux.cgroupsPath says, and limits are
+	// refused.
+	CgroupsDisabled
+)
 
 // RootfsMount is one mount of the root file system, in the form of containerd.types.Mount.
 type RootfsMount struct {

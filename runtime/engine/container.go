@@ -383,6 +383,9 @@ func (c *Container) Kill(ctx context.Context, execID string, signal uint32, all 
 		if err := refuse(c.currentState(), lifecycle.KillAll); err != nil {
 			return err
 		}
+		if c.cgroup.None() {
+			return explain(c.members().signal(sig))
+		}
 		if sig == unix.SIGKILL {
 			return explain(c.cgroup.Kill(ctx))
 		}
@@ -596,7 +599,7 @@ func (c *Container) Pids() ([]ProcessInfo, error) {
 	if err := refuse(c.state, lifecycle.Pids); err != nil {
 		return nil, err
 	}
-	pids, err := c.cgroup.Pids()
+	pids, err := c.pids()
 	if err != nil {
 		return nil, errorf(Internal, err, "list processes: %v", err)
 	}
@@ -615,6 +618,15 @@ func (c *Container) Pids() ([]ProcessInfo, error) {
 	}
 	return out, nil
 }
+
+func (c *Container) pids() ([]int, error) {
+	if c.cgroup.None() {
+		return c.members().pids()
+	}
+	return c.cgroup.Pids()
+}
+
+func (c *Container) members() members { return members{init: c.init.pid, shared: c.needsReaping} }
 
 // Wait returns when the process has ended and its exit is recorded and emitted, or ctx ends.
 func (c *Container) Wait(ctx context.Context, execID string) (Exit, error) {

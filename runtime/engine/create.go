@@ -134,6 +134,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		cg.Close()
 		return err
 	})
+	c.record.CgroupPaths = cg.Paths() // those that could be had
 	switch {
 	case c.restoration == nil:
 		err = c.launch(ctx, r, p, network)
@@ -165,6 +166,9 @@ func (c *Container) removeDir() error {
 func (c *Container) makeNetwork(p *plan.Plan) *launch.Network {
 	if c.restoration != nil {
 		return nil // criu makes its own
+	}
+	if c.engine.host.InUserNS {
+		return nil // a thread could not go back to one that is not the user namespace's: the clone makes it
 	}
 	return launch.MakeNetwork(p)
 }
@@ -214,7 +218,9 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		c.spec.Linux = &specs.Linux{}
 	}
 	cg, err = cgroup.New(e.cgroups, cgroup.Config{ID: r.ID, Path: c.spec.Linux.CgroupsPath, Systemd: r.SystemdCgroup,
-		Resources: c.spec.Linux.Resources, Owner: cgroupOwner(c.spec), Annotations: c.spec.Annotations})
+		Resources: c.spec.Linux.Resources, Owner: cgroupOwner(c.spec), Annotations: c.spec.Annotations,
+		Disabled: r.Cgroups == CgroupsDisabled,
+		Rootless: r.Cgroups == CgroupsOptional || r.Cgroups == CgroupsAuto && e.host.Restricted()})
 	if err != nil {
 		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
 	}
@@ -297,7 +303,7 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 	res.Detached, res.Preserve = leave, r.Preserve
 	res.Born = c.born
 	res.RunHooks = c.createHooks
-	res.Home = func(pid int, uid uint32) string { return homeIn(procRoot(pid), uid) }
+	res.Home = homeIn
 	res.SendListener = sendListener(func(pid int) specs.State { return ociState(c.record, specs.StateCreating, pid) })
 	if c.cgroup.NeedsPid() {
 		res.EnterCgroup = c.cgroup.AddPid

@@ -59,6 +59,9 @@ func (d *Detached) MayExec(ignorePaused bool) error {
 	if s == lifecycle.Paused && ignorePaused {
 		return nil
 	}
+	if s == lifecycle.Created && d.engine.host.User { // its init is a copy of a runtime that belongs to root until execve
+		return errorf(FailedPrecondition, nil, "container %s has not been started: an ordinary user's runtime cannot enter it before", d.id)
+	}
 	return refuseDetached(s, lifecycle.StartExec)
 }
 

@@ -174,10 +174,20 @@ func (d *Detached) Kill(ctx context.Context, sig unix.Signal, all bool) error {
 
 func (d *Detached) killAll(sig unix.Signal) error {
 	cg := d.group()
+	if cg.None() {
+		if !store.Alive(d.record.Pid, d.record.StartTime) {
+			return ErrNotRunning
+		}
+		return explain(d.members().signal(sig))
+	}
 	if pids, err := cg.Pids(); err != nil || len(pids) == 0 {
 		return ErrNotRunning
 	}
 	return explain(cg.Signal(sig))
+}
+
+func (d *Detached) members() members {
+	return members{init: d.record.Pid, shared: d.record.Detached.SharedPID}
 }
 
 // Wait waits for init and reaps it. Only the creator can, and only once.
@@ -253,9 +263,18 @@ func (d *Detached) Stats() (*Stats, error) {
 	return s, nil
 }
 
-// Pids lists the processes in the container's cgroup and its children.
+// Pids lists the processes in the container's cgroup and its children; without a cgroup, those in its pid namespace.
 func (d *Detached) Pids() ([]int, error) {
-	pids, err := d.group().Pids()
+	var pids []int
+	var err error
+	switch cg := d.group(); {
+	case !cg.None():
+		pids, err = cg.Pids()
+	case store.Alive(d.record.Pid, d.record.StartTime):
+		pids, err = d.members().pids()
+	default:
+		return nil, ErrNotRunning
+	}
 	if err != nil {
 		return nil, errorf(Internal, err, "list processes: %v", err)
 	}

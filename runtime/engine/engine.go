@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -64,6 +65,16 @@ func New(o Options) (*Engine, error) {
 		containers: map[string]*Container{}}, nil
 }
 
+// InUserNamespace tells whether this process is in a user namespace that somebody has made, where root has no privileges on the
+// host.
+func InUserNamespace() (bool, error) {
+	h, err := host.Probe()
+	if err != nil {
+		return false, fmt.Errorf("probe the host: %w", err)
+	}
+	return h.InUserNS, nil
+}
+
 // profileCache is how many compiled seccomp profiles are kept: the containers of a pod mostly share one.
 const profileCache = 4
 
@@ -91,9 +102,17 @@ func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
 			return e.profiles.Compile(p, seccomp.Options{Arch: nativeArch, SupportedFlags: e.host.SeccompFlags})
 		},
 	}
+	f.Restricted, f.NoMounts = e.host.Restricted(), !e.host.Mounts
+	if e.host.User {
+		f.User = &plan.User{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+	}
 	paths := cg.Paths()
 	for _, h := range e.cgroups.Hierarchies {
-		f.CgroupV1 = append(f.CgroupV1, plan.Hierarchy{Options: h.Controllers, Dir: filepath.Base(h.Mount), Path: paths[h.Controllers[0]]})
+		path := paths[h.Controllers[0]]
+		if path == "" {
+			path = h.Own // the container stays there
+		}
+		f.CgroupV1 = append(f.CgroupV1, plan.Hierarchy{Options: h.Controllers, Dir: filepath.Base(h.Mount), Path: path})
 	}
 	return f
 }

@@ -53,7 +53,7 @@ func (c *Container) createHooks(ctx context.Context, init *child.Process, point 
 		return hooks.Run(ctx, point, p.List, ociState(c.record, specs.StateCreating, pid), func(h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
 			in := *h
 			in.Env = hooks.Env(h)
-			return n.start(ctx, plan.CompileCreateContainerHook(c.spec, c.root, &in), n.engine.resources(Stdio{In: stdin, Out: output, Err: output}))
+			return n.start(ctx, plan.CompileCreateContainerHook(c.spec, c.root, &in, c.facts), n.engine.resources(Stdio{In: stdin, Out: output, Err: output}))
 		})
 	}
 	return fmt.Errorf("no hooks.%s (this is a bug)", point)

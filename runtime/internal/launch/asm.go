@@ -21,10 +21,13 @@ const (
 	regNull    reg = 3 // O_PATH descriptor of the host's /dev/null
 	// The listener of the seccomp filter, from its loading to its handing over.
 	regListener reg = 4
-	t0          reg = 8
-	t1          reg = 9
-	t2          reg = 10
-	t3          reg = 11
+	// What the child makes where its caller may not: the copy of a host's mount that comes next, and the empty directory of masks.
+	regCopy  reg = 5
+	regEmpty reg = 6
+	t0       reg = 8
+	t1       reg = 9
+	t2       reg = 10
+	t3       reg = 11
 )
 
 // label is a place in a program, bound once.

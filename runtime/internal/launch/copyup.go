@@ -17,9 +17,9 @@ import (
 // copyUp fills a file system that the caller has made with the files of the directory that it is to cover: the child waits
 // with it open as dir.
 func (f *flight) copyUp(ctx context.Context, step, dir int, m plan.MountFS) error {
-	fd, err := unix.PidfdGetfd(f.child.FD, dir, 0)
+	fd, err := f.borrow(dir)
 	if err != nil {
-		return fmt.Errorf("pidfd_getfd of the directory to copy: %w", err)
+		return fmt.Errorf("take the directory to copy: %w", err)
 	}
 	defer unix.Close(fd)
 	from, err := openDir(fd, ".", m.Dest)

@@ -12,6 +12,12 @@ import (
 func hint(a plan.Action, err error) string {
 	is := func(e unix.Errno) bool { return errors.Is(err, e) }
 	switch a := a.(type) {
+	case plan.Clone:
+		return cloneHint(is)
+	case plan.Root:
+		if is(unix.EACCES) {
+			return "root of the container's user namespace may not enter a directory above it"
+		}
 	case plan.Bind, plan.MountFS, plan.Remount:
 		return mountHint(a, is)
 	case plan.ScoreAdj:
@@ -47,9 +53,24 @@ func hint(a plan.Action, err error) string {
 		if is(unix.ERANGE) {
 			return "a clock would be before 0 or too far ahead"
 		}
-	case plan.BecomeRoot, plan.Credentials:
+	case plan.BecomeRoot:
 		if is(unix.EINVAL) {
 			return "the user namespace does not map the id"
+		}
+	case plan.Credentials:
+		switch {
+		case is(unix.EINVAL):
+			return "the user namespace does not map the id"
+		case is(unix.EPERM) && len(a.Groups) > 0:
+			return "the user namespace may forbid setgroups"
+		}
+	case plan.MapIDs:
+		if is(unix.EPERM) {
+			return "the runtime may map only its own ids, or those of the user namespace that it is root of"
+		}
+	case plan.JoinContainer:
+		if is(unix.EPERM) {
+			return "the container belongs to another user, or to a user namespace beyond the caller's rights"
 		}
 	case plan.Join:
 		if is(unix.EPERM) || is(unix.EINVAL) || is(unix.EUSERS) {
@@ -62,6 +83,16 @@ func hint(a plan.Action, err error) string {
 		case is(unix.EINVAL):
 			return "none of the nodes is there or allowed by the cgroup, the flags exclude each other, or the kernel is too old for the mode"
 		}
+	}
+	return ""
+}
+
+func cloneHint(is func(unix.Errno) bool) string {
+	switch {
+	case is(unix.EACCES):
+		return "the caller may not move a process from its cgroup to the container's: the one above both was not delegated to it"
+	case is(unix.EPERM), is(unix.ENOSPC), is(unix.EUSERS):
+		return "users may not make these namespaces, or not so many (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)"
 	}
 	return ""
 }
@@ -88,7 +119,10 @@ func schedulerHint(s plan.Scheduler, is func(unix.Errno) bool) string {
 func mountHint(a plan.Action, is func(unix.Errno) bool) string {
 	fs, isFS := a.(plan.MountFS)
 	_, isRemount := a.(plan.Remount)
+	bind, isBind := a.(plan.Bind)
 	switch {
+	case isBind && is(unix.EINVAL) && !bind.Recursive:
+		return "in a user namespace, what is mounted below the source may not be left out: use rbind"
 	case is(unix.ENOTDIR):
 		return "one of source and destination is a directory, the other a file"
 	case is(unix.EROFS):

@@ -49,8 +49,8 @@ type Resources struct {
 	// InitRoot is the root directory of the container's init: the host's before it has left that (plan.RuntimeRoot), or the one
 	// to which no mount namespace leads (plan.JoinContainer).
 	InitRoot int
-	// Home returns the home directory of a user in the passwd file that a process sees (plan.ReadHome).
-	Home func(pid int, uid uint32) string
+	// Home returns the home directory of a user in the passwd file below a root directory (plan.ReadHome).
+	Home func(root string, uid uint32) string
 	// SendListener sends the listener of the process's seccomp filter to the agent of plan.Listener. fd is borrowed.
 	SendListener func(ctx context.Context, pid, fd int, a plan.Listener) error
 	// NoFile is the RLIMIT_NOFILE of a child whose plan sets none.
@@ -129,7 +129,7 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		return nil, err
 	}
 	defer stdio.close()
-	pipes, err := makePipes()
+	pipes, err := makePipes(p.SendsFiles)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		defer times.close()
 	}
 	began := now()
-	f := &flight{plan: p, r: r, pipes: pipes, prep: prep, points: l.points}
+	f := &flight{plan: p, r: r, pipes: pipes, prep: prep, points: l.points, sent: -1}
 	err = f.fork(prog)
 	pipes.closeChildEnds()
 	if err != nil {
@@ -160,6 +160,7 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	stop := context.AfterFunc(ctx, func() { pipes.reports.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	defer f.devices.close()
+	defer f.dropSent()
 	if err := f.follow(ctx); err != nil {
 		if undo := f.devices.undo(); undo != nil {
 			err = fmt.Errorf("%w (and while undoing it: %v)", err, undo)
@@ -184,6 +185,7 @@ type flight struct {
 	child    *Child
 	released bool // past its last gate
 	devices  devices
+	sent     int // the descriptor that came with the last report, or -1
 }
 
 func (f *flight) fork(prog *rawchild.Program) error {
@@ -275,7 +277,13 @@ func (f *flight) follow(ctx context.Context) error {
 // next reads one report; nil is the end of the pipe.
 func (f *flight) next(ctx context.Context) (*rawchild.Report, error) {
 	var buf [rawchild.ReportSize]byte
-	n, err := f.pipes.reports.Read(buf[:])
+	f.dropSent()
+	n, err := 0, error(nil)
+	if f.plan.SendsFiles {
+		n, f.sent, err = receive(f.pipes.reports, buf[:])
+	} else {
+		n, err = f.pipes.reports.Read(buf[:])
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -322,13 +330,13 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 	case gateReady:
 		return f.ready(rep)
 	case gateHome:
-		return false, f.say(homeAnswer(f.r.Home(f.child.Pid, f.plan.Steps[rep.Step].Do.(plan.ReadHome).UID)))
+		return false, f.say(homeAnswer(f.r.Home(f.rootPath(), f.plan.Steps[rep.Step].Do.(plan.ReadHome).UID)))
 	case gatePoint:
 		return false, f.answerPoint(int(rep.Value))
 	case gateStep:
 		switch a := f.plan.Steps[rep.Step].Do.(type) {
 		case plan.MapIDs:
-			err = mapIDs(f.child.Pid, a)
+			err = f.mapIDs(ctx, a)
 		case plan.CheckIDs:
 			err = checkIDs(f.child.Pid, a)
 		case plan.SetOffsets:
@@ -361,6 +369,14 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 	return false, f.answer()
 }
 
+// rootPath is a path that leads to the root directory of the child, or to the one that it has sent.
+func (f *flight) rootPath() string {
+	if f.plan.SendsFiles {
+		return fmt.Sprintf("/proc/self/fd/%d", f.sent)
+	}
+	return fmt.Sprintf("/proc/%d/root", f.child.Pid)
+}
+
 func (f *flight) answer() error { return f.say([]byte{1}) }
 
 func (f *flight) say(answer []byte) error {
@@ -371,9 +387,9 @@ func (f *flight) say(answer []byte) error {
 }
 
 func (f *flight) takeConsole(fd int) error {
-	master, err := unix.PidfdGetfd(f.child.FD, fd, 0)
+	master, err := f.borrow(fd)
 	if err != nil {
-		return fmt.Errorf("pidfd_getfd of the terminal's master: %w", err)
+		return fmt.Errorf("take the terminal's master: %w", err)
 	}
 	if err := unix.SetNonblock(master, true); err != nil {
 		unix.Close(master)
@@ -385,9 +401,9 @@ func (f *flight) takeConsole(fd int) error {
 
 // handOver takes the child's seccomp listener and lets the caller send it to its agent.
 func (f *flight) handOver(ctx context.Context, fd int, a plan.Listener) error {
-	own, err := unix.PidfdGetfd(f.child.FD, fd, 0)
+	own, err := f.borrow(fd)
 	if err != nil {
-		return fmt.Errorf("pidfd_getfd of the seccomp listener: %w", err)
+		return fmt.Errorf("take the seccomp listener: %w", err)
 	}
 	defer unix.Close(own)
 	return f.r.SendListener(ctx, f.child.Pid, own, a)
@@ -449,9 +465,16 @@ type pipes struct {
 	report, control  int      // the child's ends, which block; -1 once closed
 }
 
-func makePipes() (*pipes, error) {
+// makePipes makes them; files: the one for reports is a socket, which passes descriptors.
+func makePipes(files bool) (*pipes, error) {
 	var up, down [2]int
-	if err := unix.Pipe2(up[:], unix.O_CLOEXEC); err != nil {
+	err := error(nil)
+	if files {
+		up, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	} else {
+		err = unix.Pipe2(up[:], unix.O_CLOEXEC)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("make report pipe: %w", err)
 	}
 	if err := unix.Pipe2(down[:], unix.O_CLOEXEC); err != nil {

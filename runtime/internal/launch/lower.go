@@ -63,7 +63,9 @@ func (l *lowering) action(i int, do plan.Action) {
 	switch a := do.(type) {
 	case plan.Clone:
 	case plan.Detach:
-		l.detach()
+		l.detach(a)
+	case plan.Hide:
+		l.undumpable(true)
 	case plan.EnterCgroup:
 		if l.io.EnterCgroup != nil {
 			l.gate(gateStep)
@@ -114,7 +116,9 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.enterTime()
 	case plan.RunHooks:
 		if a.Point != "startContainer" { // which whoever starts runs, before the gate opens
+			l.dumpable(a.Dumpable)
 			l.gate(gateStep)
+			l.undumpable(a.Dumpable)
 		}
 	case plan.RuntimeRoot:
 		l.runtimeRoot(a)
@@ -142,7 +146,7 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.LeaveHost:
 		l.leaveHost()
 	case plan.Root:
-		l.root(imm(l.prep.step[i]), a.Path)
+		l.root(l.copyOf(i, a), a.Path)
 	case plan.Bind:
 		l.bindMount(i, a)
 	case plan.MountFS:
@@ -156,8 +160,9 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.Device:
 		l.device(a)
 	case plan.BindDevice:
+		tree := l.copyOf(i, a)
 		l.ensureNode(t0, a.Path)
-		l.moveMount(imm(l.prep.step[i]), t0.arg())
+		l.moveMount(tree, t0.arg())
 	case plan.Symlink:
 		l.symlink(a)
 	case plan.Console:
@@ -206,6 +211,16 @@ func (l *lowering) action(i int, do plan.Action) {
 // gate reports and waits for the caller's byte; the end of file, a caller that is gone, ends the child.
 func (l *lowering) gate(kind rawchild.ReportKind) {
 	l.message(kind)
+	l.await()
+}
+
+// lendAtGate is gate with a descriptor for the caller.
+func (l *lowering) lendAtGate(kind rawchild.ReportKind, fd rawchild.Arg) {
+	l.lend(kind, fd)
+	l.await()
+}
+
+func (l *lowering) await() {
 	l.call(unix.SYS_READ, imm(l.control), l.scratch("answer", 8), imm(1)).exactly(1)
 }
 
@@ -223,9 +238,17 @@ func (l *lowering) undumpable(when bool) {
 	}
 }
 
+// dumpable lets the caller's user, and whoever has all rights over the user namespace, see the process.
+func (l *lowering) dumpable(when bool) {
+	if when {
+		l.call(unix.SYS_PRCTL, imm(unix.PR_SET_DUMPABLE), imm(1), imm(0), imm(0), imm(0))
+	}
+}
+
 // detach makes sure that nothing of the shim's process reaches the container.
-func (l *lowering) detach() {
-	l.undumpable(true)
+func (l *lowering) detach(d plan.Detach) {
+	l.dumpable(d.Dumpable)
+	l.undumpable(!d.Dumpable)
 	if l.prep.network >= 0 {
 		l.call(unix.SYS_SETNS, imm(l.prep.network), imm(unix.CLONE_NEWNET))
 	}
@@ -307,8 +330,7 @@ func (l *lowering) loopback() {
 // moveDevice lends the caller a socket in the child's network namespace, which the caller's threads need not enter then.
 func (l *lowering) moveDevice() {
 	l.call(unix.SYS_SOCKET, imm(unix.AF_NETLINK), imm(unix.SOCK_RAW|unix.SOCK_CLOEXEC), imm(unix.NETLINK_ROUTE)).to(t0)
-	l.store32(at(l.gateMsg, 8), t0.arg())
-	l.gate(gateDevice)
+	l.lendAtGate(gateDevice, t0.arg())
 	l.call(unix.SYS_CLOSE, t0.arg())
 }
 
@@ -350,7 +372,6 @@ func (l *lowering) seccomp(a plan.Seccomp) {
 // listener lets the caller take the listener. The kernel made it close-on-exec: if the filter forbids even close(2), the
 // program does not have it.
 func (l *lowering) listener() {
-	l.store32(at(l.gateMsg, 8), regListener.arg())
-	l.gate(gateListener)
+	l.lendAtGate(gateListener, regListener.arg())
 	l.call(unix.SYS_CLOSE, regListener.arg()).tolerate()
 }

@@ -97,8 +97,7 @@ func (l *lowering) console(c plan.Console) {
 		l.cloneTree(reg(13), peer.arg(), 0)
 		l.moveMount(reg(13).arg(), reg(12).arg())
 	}
-	l.store32(at(l.gateMsg, 8), master.arg())
-	l.gate(gateConsole)
+	l.lendAtGate(gateConsole, master.arg())
 	l.call(unix.SYS_CLOSE, master.arg())
 	for fd := range 3 {
 		l.call(unix.SYS_DUP3, peer.arg(), imm(fd), imm(0))
@@ -121,7 +120,8 @@ func (l *lowering) maskPath(a plan.MaskPath) {
 	l.openRoot(a.Path, opath).to(t0).on(missing, unix.ENOENT, unix.ENOTDIR)
 	st := l.statx(t0.arg())
 	l.test(at(st, statxMode), unix.S_IFMT, unix.S_IFDIR, unix.ENOTDIR).on(file)
-	l.cloneTree(t1, imm(l.prep.empty), 0)
+	empty, _ := l.masks()
+	l.cloneTree(t1, empty, 0)
 	l.jump(attach)
 	l.bind(file)
 	l.cloneTree(t1, regNull.arg(), 0)

@@ -10,11 +10,11 @@ import (
 )
 
 func (l *lowering) bindMount(i int, b plan.Bind) {
+	tree := l.copyOf(i, b)
 	l.mountPoint(t0, point{path: b.Dest, file: !l.prep.isDir[i]})
 	if !b.Proc && !strings.HasPrefix(b.Dest, "/proc/") {
 		l.notOnProc(t0.arg())
 	}
-	tree := imm(l.prep.step[i])
 	move := l.moveMount(tree, t0.arg())
 	if !l.prep.isDir[i] {
 		refused, done := l.label(), l.label()
@@ -93,12 +93,12 @@ func (l *lowering) mountFS(i int, m plan.MountFS) {
 	}
 	l.call(unix.SYS_FCHDIR, t0.arg())
 	mount := l.call(unix.SYS_MOUNT, l.str(m.Source), l.str("."), l.str(m.Type), imm(mountFlags(m.Attr, m.Super)), data)
-	if tree, ok := l.prep.step[i]; ok {
+	if m.OrBind != "" {
 		refused, done := l.label(), l.label()
 		mount.on(refused, unix.EPERM, unix.EBUSY)
 		l.jump(done)
 		l.bind(refused)
-		l.moveMount(imm(tree), t0.arg())
+		l.moveMount(l.copyOf(i, m), t0.arg())
 		l.bind(done)
 	}
 	if len(m.Propagation) > 0 {
@@ -115,8 +115,7 @@ func (l *lowering) mountFS(i int, m plan.MountFS) {
 // attach puts a file system that the caller has made on the directory t0, the caller having filled it if that is asked for.
 func (l *lowering) attach(tree rawchild.Arg, m plan.MountFS) {
 	if m.CopyUp {
-		l.store32(at(l.gateMsg, 8), t0.arg())
-		l.gate(gateStep)
+		l.lendAtGate(gateStep, t0.arg())
 	}
 	l.moveMount(tree, t0.arg())
 	l.propagate(tree, m.Propagation)

@@ -21,10 +21,11 @@ func (l *lowering) root(tree rawchild.Arg, path string) {
 	l.set(t0, regOldRoot.arg())
 	l.store32(l.onTop, imm(1))
 	l.bind(found)
-	if l.prep.empty >= 0 {
+	if empty, ok := l.masks(); ok {
+		l.makeEmpty()
 		// Below the container's root, where nobody sees it and it goes with the host's tree: the kernel copies only mounts
 		// that are attached somewhere (before Linux 6.15).
-		l.moveMount(imm(l.prep.empty), t0.arg())
+		l.moveMount(empty, t0.arg())
 	}
 	l.moveMount(tree, t0.arg())
 	l.set(regRoot, tree)
@@ -74,7 +75,7 @@ func (l *lowering) swapRoots() {
 	l.call(unix.SYS_PIVOT_ROOT, l.str("."), l.str("."))
 	// The old root now lies on the new one; it is a slave of the host's, so that detaching it stays here.
 	l.call(unix.SYS_FCHDIR, regOldRoot.arg())
-	if l.prep.empty >= 0 {
+	if _, ok := l.masks(); ok {
 		covered, bare := l.label(), l.label()
 		l.test(l.onTop, 0xffffffff, 0, unix.EBUSY).on(covered)
 		l.jump(bare)

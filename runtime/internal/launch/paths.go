@@ -44,6 +44,7 @@ func (a *asm) openRoot(p string, flags uint64) ins {
 const (
 	statxSize  = 256
 	statxMode  = 28 // __u16
+	statxIno   = 32 // __u64
 	statxRdev  = 128
 	statxBasic = unix.STATX_BASIC_STATS
 )

@@ -105,7 +105,7 @@ func (l *lowering) ask(p point) {
 	}
 	l.bind(again)
 	l.store32(at(l.gateMsg, 8), imm(len(l.points)-1))
-	l.message(gatePoint)
+	l.send(gatePoint, regRoot.arg())
 	l.call(unix.SYS_READ, imm(l.control), answer, imm(pointAnswer)).exactly(pointAnswer)
 	l.test(answer, 0xffffffff, pointMkdir, unix.ENOENT).on(file)
 	dir()
@@ -124,7 +124,11 @@ func (f *flight) answerPoint(i int) error {
 	if f.asked++; f.asked > pointsAtMost {
 		return fmt.Errorf("%s: somebody removes what is made: %w", f.points[i].path, unix.ELOOP)
 	}
-	what, dir, name, err := nextOf(f.prep.root, f.points[i])
+	root := f.prep.root
+	if f.plan.SendsFiles {
+		root = f.sent
+	}
+	what, dir, name, err := nextOf(root, f.points[i])
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.points[i].path, err)
 	}

@@ -44,8 +44,12 @@ func (p *prepared) take(i, fd int) {
 // an error.
 func prepare(pl *plan.Plan) (*prepared, error) {
 	p := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: -1, pidNS: -1, network: -1, root: -1}
+	one := p.one
+	if pl.ChildMounts {
+		one = p.look
+	}
 	for i, s := range pl.Steps {
-		if err := p.one(i, s.Do); err != nil {
+		if err := one(i, s.Do); err != nil {
 			return p, NewStepError(pl, i, err)
 		}
 	}
@@ -106,7 +110,7 @@ func (p *prepared) one(i int, a plan.Action) error {
 		if p.empty >= 0 {
 			return nil
 		}
-		fd, err := emptyDir(a.Label)
+		fd, err := newFS(emptyFS(a.Label))
 		if err != nil {
 			return err
 		}
@@ -114,6 +118,34 @@ func (p *prepared) one(i int, a plan.Action) error {
 		p.empty = fd
 	}
 	return nil
+}
+
+// look is one for a child that makes the copies of mounts itself: what it will find is looked at, where errors are easy.
+func (p *prepared) look(i int, a plan.Action) error {
+	switch a := a.(type) {
+	case plan.Root:
+		p.rootPath = a.Path
+		dir, err := isDirectoryAt(a.Path)
+		if err == nil && !dir {
+			err = fmt.Errorf("%s: %w", a.Path, unix.ENOTDIR)
+		}
+		return err
+	case plan.Bind:
+		var err error
+		p.isDir[i], err = isDirectoryAt(a.Source)
+		return err
+	case plan.BindDevice:
+		_, err := isDirectoryAt(a.Path)
+		return err
+	case plan.MountFS, plan.MaskPath:
+		return nil
+	}
+	return p.one(i, a)
+}
+
+func isDirectoryAt(name string) (bool, error) {
+	st, err := os.Stat(name)
+	return err == nil && st.IsDir(), err
 }
 
 // isDevice makes sure that a node of the host is the device that config.json names by its numbers.

@@ -52,12 +52,15 @@ func (p *prepared) bind(i int, b plan.Bind) error {
 func (p *prepared) fs(i int, m plan.MountFS) error {
 	if m.OrBind != "" {
 		fd, err := openTree(m.OrBind, false)
+		if errors.Is(err, unix.EINVAL) { // what lies on it may not be uncovered by this user namespace
+			fd, err = openTree(m.OrBind, true)
+		}
 		if err != nil {
 			return err
 		}
 		p.take(i, fd)
 		// It is all of the host's, not the part that the kernel would show the container (CVE-2023-25809).
-		return setattr(fd, false, m.Attr|plan.AttrReadOnly, 0, plan.Private)
+		return setattr(fd, true, m.Attr|plan.AttrReadOnly, 0, plan.Private)
 	}
 	if !m.ByCaller() {
 		return nil
@@ -73,13 +76,8 @@ func (p *prepared) fs(i int, m plan.MountFS) error {
 	return p.setIDMap(fd, m.IDMap)
 }
 
-// newFS makes a detached mount of a new file system.
-func newFS(m plan.MountFS) (int, error) {
-	ctx, err := unix.Fsopen(m.Type, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("fsopen %s: %w", m.Type, err)
-	}
-	defer unix.Close(ctx)
+// fsParams returns what fsconfig(2) is told of a file system.
+func fsParams(m plan.MountFS) []plan.FSParam {
 	params := append([]plan.FSParam{{Key: "source", Value: m.Source}}, m.Params...)
 	for _, name := range (m.Super &^ plan.Silent).Names() {
 		params = append(params, plan.FSParam{Key: name})
@@ -87,7 +85,17 @@ func newFS(m plan.MountFS) (int, error) {
 	if m.Label != "" {
 		params = append(params, plan.FSParam{Key: "context", Value: m.Label})
 	}
-	for _, kv := range params {
+	return params
+}
+
+// newFS makes a detached mount of a new file system.
+func newFS(m plan.MountFS) (int, error) {
+	ctx, err := unix.Fsopen(m.Type, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("fsopen %s: %w", m.Type, err)
+	}
+	defer unix.Close(ctx)
+	for _, kv := range fsParams(m) {
 		if kv.Value == "" && kv.Key != "source" {
 			err = unix.FsconfigSetFlag(ctx, kv.Key)
 		} else {
@@ -206,11 +214,11 @@ func isProc(fd int) error {
 	return nil
 }
 
-// emptyDir returns a detached, empty, read-only tmpfs.
-func emptyDir(label string) (int, error) {
-	return newFS(plan.MountFS{Type: "tmpfs", Source: "tmpfs",
+// emptyFS is an empty, read-only tmpfs.
+func emptyFS(label string) plan.MountFS {
+	return plan.MountFS{Type: "tmpfs", Source: "tmpfs",
 		FSOptions: plan.FSOptions{Params: []plan.FSParam{{Key: "mode", Value: "0755"}, {Key: "nr_inodes", Value: "1"}, {Key: "nr_blocks", Value: "1"}}, Label: label},
-		Attr:      plan.AttrReadOnly | plan.AttrNoSuid | plan.AttrNoDev | plan.AttrNoExec})
+		Attr:      plan.AttrReadOnly | plan.AttrNoSuid | plan.AttrNoDev | plan.AttrNoExec}
 }
 
 // wholeMounts lists where the host has all of a proc or a sysfs, the last mount first, but for those below root.

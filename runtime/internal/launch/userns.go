@@ -1,11 +1,15 @@
 package launch
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,8 +43,10 @@ func UserNamespace(uid, gid []plan.IDMap) (int, error) {
 		unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
 		unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED, nil) // unless the reaper of orphans was faster
 	}()
-	if err := mapIDs(pid, plan.MapIDs{UID: uid, GID: gid}); err != nil {
-		return -1, fmt.Errorf("map ids: %w", err)
+	for _, m := range idMapFiles(uid, gid) {
+		if err := m.write(pid); err != nil {
+			return -1, fmt.Errorf("map ids: %w", err)
+		}
 	}
 	ns, err := unix.Open(fmt.Sprintf("/proc/%d/ns/user", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -49,20 +55,65 @@ func UserNamespace(uid, gid []plan.IDMap) (int, error) {
 	return ns, nil
 }
 
-// mapIDs writes the maps of a new user namespace, each in one write as the kernel wants it.
-func mapIDs(pid int, m plan.MapIDs) error {
-	for _, one := range idMapFiles(m.UID, m.GID) {
-		var b strings.Builder
-		for _, e := range one.maps {
-			fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
+// write writes the map of a process's new user namespace, in one write as the kernel wants it.
+func (m idMapFile) write(pid int) error {
+	var b strings.Builder
+	for _, e := range m.maps {
+		fmt.Fprintf(&b, "%d %d %d\n", e.Container, e.Host, e.Size)
+	}
+	err := writeProc(pid, m.file, b.String())
+	if errors.Is(err, unix.EINVAL) && b.Len() >= os.Getpagesize() {
+		return fmt.Errorf("%w: the %d entries take %d bytes, the kernel takes less than a page", err, len(m.maps), b.Len())
+	}
+	return err
+}
+
+// mapIDs gives the child's new user namespace its maps.
+func (f *flight) mapIDs(ctx context.Context, a plan.MapIDs) error {
+	if a.DenyGroups {
+		if err := writeProc(f.child.Pid, "setgroups", "deny"); err != nil {
+			return err
 		}
-		err := writeProc(pid, one.file, b.String())
-		if errors.Is(err, unix.EINVAL) && b.Len() >= os.Getpagesize() {
-			return fmt.Errorf("%w: the %d entries take %d bytes, the kernel takes less than a page", err, len(one.maps), b.Len())
+	}
+	for _, m := range idMapFiles(a.UID, a.GID) {
+		var err error
+		switch {
+		case m.file == "uid_map" && a.UIDTool:
+			err = f.runMapTool(ctx, "newuidmap", "/etc/subuid", m.maps)
+		case m.file == "gid_map" && a.GIDTool:
+			err = f.runMapTool(ctx, "newgidmap", "/etc/subgid", m.maps)
+		default:
+			err = m.write(f.child.Pid)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// runMapTool has newuidmap(1) or newgidmap(1), which are privileged, write a map: they allow what the file gives to the user, and
+// the user's own id.
+func (f *flight) runMapTool(ctx context.Context, tool, file string, maps []plan.IDMap) error {
+	args := []string{strconv.Itoa(f.child.Pid)}
+	for _, m := range maps {
+		for _, n := range []uint32{m.Container, m.Host, m.Size} {
+			args = append(args, strconv.FormatUint(uint64(n), 10))
+		}
+	}
+	cmd := exec.CommandContext(ctx, tool, args...)
+	if cmd.Err != nil {
+		return fmt.Errorf("other ids than the user's own are mapped by the program %s, of Debian's package uidmap: %w", tool, cmd.Err)
+	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	wait, err := f.r.Children.Start(cmd)
+	if err == nil {
+		err = wait()
+	}
+	if err != nil {
+		text := strings.ReplaceAll(strings.TrimSpace(said.String()), "\n", "; ")
+		return fmt.Errorf("%s: %w: %s (it maps the ids that %s gives to the user, and the user's own)", tool, err, text, file)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (c *compiler) warn(w string)             { c.plan.Warnings = append(c.plan.
 // bundle is the absolute path of the bundle. The error, of type *Error or wrapping one, names the property that is wrong or
 // cannot be honoured.
 func Compile(spec *specs.Spec, bundle string, facts *Facts, o Options) (*Plan, error) {
-	c := &compiler{spec: spec, facts: facts, opts: o, bundle: bundle, plan: &Plan{},
+	c := &compiler{spec: spec, facts: facts, opts: o, bundle: bundle, plan: newPlan(facts),
 		joined: map[Namespaces]bool{}, paths: map[Namespaces]string{}}
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -44,6 +44,8 @@ func Compile(spec *specs.Spec, bundle string, facts *Facts, o Options) (*Plan, e
 	}
 	return c.plan, nil
 }
+
+func newPlan(f *Facts) *Plan { return &Plan{ChildMounts: f.NoMounts, SendsFiles: f.User != nil} }
 
 var namespaceTypes = map[specs.LinuxNamespaceType]Namespaces{
 	specs.PIDNamespace: NewPID, specs.NetworkNamespace: NewNet, specs.MountNamespace: NewMount, specs.IPCNamespace: NewIPC,
@@ -82,7 +84,7 @@ func (c *compiler) namespaces() error {
 	case c.spec.Domainname != "" && seen&NewUTS == 0:
 		return &Error{"domainname", "setting it needs a uts namespace in linux.namespaces"}
 	}
-	for _, check := range []func() error{c.mappings, c.timeOffsets, c.sharedMounts} {
+	for _, check := range []func() error{c.user, c.mappings, c.timeOffsets, c.sharedMounts} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -103,6 +105,7 @@ func (c *compiler) inUserNS() bool { return c.newNS&NewUser != 0 || c.joined[New
 
 // enter plans the way into cgroup and namespaces.
 func (c *compiler) enter() error {
+	user := c.facts.User != nil
 	clone := Clone{New: c.newNS &^ NewCgroup}
 	late := c.newNS & NewCgroup // after the cgroup was entered
 	offsets := c.spec.Linux.TimeOffsets
@@ -116,17 +119,21 @@ func (c *compiler) enter() error {
 		late |= clone.New &^ NewUser
 		clone.New = 0
 	}
+	refork := late&NewPID != 0
 	if c.joined[NewPID] {
-		clone.PidNS = c.paths[NewPID]
+		if refork = c.facts.Restricted; !refork {
+			clone.PidNS = c.paths[NewPID]
+		}
 	}
 	c.add("linux.namespaces", clone)
-	c.add("", Detach{})
+	c.add("", Detach{Dumpable: user})
 	c.add("linux.cgroupsPath", EnterCgroup{})
 	c.scoreAdj()
-	for _, k := range namespaceNames {
-		if c.joined[k.Flag] && k.Flag != NewPID && k.Flag != NewUser {
-			c.add("linux.namespaces", Join{Type: k.Flag, Path: c.paths[k.Flag], Foreign: k.Flag == NewNet && c.changesNet()})
-		}
+	if user && c.newNS&NewUser == 0 { // else once it has its ids, which its caller writes
+		c.add("", Hide{})
+	}
+	if !user { // whose only right to join others is that of the user namespace
+		c.joinOthers()
 	}
 	if c.joined[NewUser] {
 		c.add("linux.namespaces", Join{Type: NewUser, Path: c.paths[NewUser]})
@@ -139,8 +146,11 @@ func (c *compiler) enter() error {
 		c.add("linux.namespaces", Unshare{New: NewUser})
 	}
 	if c.newNS&NewUser != 0 {
-		c.add("linux.uidMappings", MapIDs{UID: idMaps(c.spec.Linux.UIDMappings), GID: idMaps(c.spec.Linux.GIDMappings)})
+		c.add("linux.uidMappings", c.mapIDs())
 		c.add("linux.uidMappings", BecomeRoot{})
+	}
+	if user {
+		c.joinOthers()
 	}
 	if late != 0 {
 		c.add("linux.namespaces", Unshare{New: late})
@@ -148,7 +158,7 @@ func (c *compiler) enter() error {
 	if late&NewTime != 0 {
 		c.enterTime()
 	}
-	if late&NewPID != 0 {
+	if refork {
 		c.add("linux.namespaces", Refork{})
 	}
 	if c.newNS&NewNet != 0 {
@@ -167,6 +177,16 @@ func (c *compiler) enter() error {
 	return c.sysctls()
 }
 
+// joinOthers plans the joining of namespaces by path, but for the user namespace.
+func (c *compiler) joinOthers() {
+	for _, k := range namespaceNames {
+		if !c.joined[k.Flag] || k.Flag == NewUser || k.Flag == NewPID && !c.facts.Restricted {
+			continue
+		}
+		c.add("linux.namespaces", Join{Type: k.Flag, Path: c.paths[k.Flag], Foreign: k.Flag == NewNet && c.changesNet()})
+	}
+}
+
 // keyring plans the session keyring: without it the process would have the caller's, and all keys in there.
 func (c *compiler) keyring(p *specs.Process) {
 	if c.facts.Keyring != "" {
@@ -179,7 +199,7 @@ func (c *compiler) keyring(p *specs.Process) {
 
 // scoreAdj plans oom_score_adj. Nobody may inherit the shim's own: without a value in the spec it is 0, as far as the kernel lets us.
 func (c *compiler) scoreAdj() {
-	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0}
+	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0 && c.facts.User == nil}
 	from := ""
 	if p := c.spec.Process; p != nil && p.OOMScoreAdj != nil {
 		s.Value, s.Best, from = *p.OOMScoreAdj, false, "process.oomScoreAdj"

@@ -88,7 +88,7 @@ func (c *compiler) devices() error {
 		if d.Path == "/dev/ptmx" || d.Path == "/dev/console" || strings.HasPrefix(d.Path, "/dev/pts/") {
 			continue
 		}
-		if c.inUserNS() && d.Type != 'p' {
+		if (c.inUserNS() || c.facts.Restricted) && d.Type != 'p' {
 			s.Do = BindDevice{Path: d.Path, Type: d.Type, Major: d.Major, Minor: d.Minor}
 		}
 		c.plan.Steps = append(c.plan.Steps, s)

@@ -27,6 +27,10 @@ type Facts struct {
 	// Resctrl tells what this machine lacks for linux.intelRdt, "" when it lacks nothing. Asked only for a config that has it.
 	Resctrl func() string
 	KCore   bool // there is /proc/kcore
+	// Restricted: the caller has no privileges on the host, though it may have all of them in a user namespace. NoMounts: it may
+	// not even copy mounts. User: it is an ordinary user, who has none anywhere; nil for any root.
+	Restricted, NoMounts bool
+	User                 *User
 	// CompileSeccomp compiles a profile; the caller may cache.
 	CompileSeccomp func(*specs.LinuxSeccomp) (*seccomp.Filter, error)
 }

@@ -53,7 +53,7 @@ func (c *compiler) runHooks(names ...string) {
 	for _, p := range HookPoints(c.spec.Hooks) {
 		for _, name := range names {
 			if p.Name == name && len(p.List) > 0 {
-				step := RunHooks{Point: name}
+				step := RunHooks{Point: name, Dumpable: name == "createContainer" && c.facts.User != nil}
 				for _, h := range p.List {
 					step.Paths = append(step.Paths, h.Path)
 				}
@@ -66,23 +66,17 @@ func (c *compiler) runHooks(names ...string) {
 // CompileCreateContainerHook returns the plan of a process that runs a createContainer hook: in the namespaces of the
 // container, whose init waits before its pivot, but with the runtime's file system, as the container's mount namespace has
 // it. spec is that of the container, root the absolute path of its root file system, where the hook starts.
-func CompileCreateContainerHook(spec *specs.Spec, root string, h *specs.Hook) *Plan {
-	c := &compiler{spec: spec, plan: &Plan{}}
+func CompileCreateContainerHook(spec *specs.Spec, root string, h *specs.Hook, facts *Facts) *Plan {
+	c := &compiler{spec: spec, facts: facts, plan: newPlan(facts)}
 	const from = "hooks.createContainer"
 	var types Namespaces
 	for _, n := range spec.Linux.Namespaces {
 		types |= namespaceTypes[n.Type]
 	}
-	c.add("linux.namespaces", Clone{JoinPid: types&NewPID != 0})
-	c.add("", Detach{})
+	c.clone(types)
 	c.add("linux.cgroupsPath", EnterCgroup{})
 	c.add("", ScoreAdj{Best: true})
-	if rest := types &^ NewPID; rest != 0 {
-		c.add("linux.namespaces", JoinContainer{Types: rest})
-	}
-	if types&NewUser != 0 {
-		c.add("linux.namespaces", BecomeRoot{})
-	}
+	c.joinContainer(types, false)
 	c.add(from, RuntimeRoot{Dir: root})
 	c.add("", Ready{})
 	c.add(from, Exec{Args: hookArgs(h), Env: h.Env, Candidates: []string{h.Path}})

@@ -45,6 +45,9 @@ func (c *compiler) mapped(p *specs.Process) error {
 		}
 		return nil
 	}
+	if err := c.groupsAllowed(p); err != nil {
+		return err
+	}
 	l := c.spec.Linux
 	if err := check("process.user.uid", "linux.uidMappings", l.UIDMappings, p.User.UID); err != nil {
 		return err

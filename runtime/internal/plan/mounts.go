@@ -46,6 +46,9 @@ func (c *compiler) mount(at string, m *specs.Mount) error {
 	if err != nil {
 		return err
 	}
+	if err := c.callerMounts(at, idmap, o); err != nil {
+		return err
+	}
 	bind := o.bind || m.Type == "bind"
 	switch {
 	case o.copyUp && (bind || o.remount || m.Type != "tmpfs"):
@@ -74,7 +77,7 @@ func (c *compiler) newFS(at string, m *specs.Mount, dest string, o options, idma
 		if dest == "/proc" && m.Type != "proc" {
 			return &Error{at, "only proc may be mounted on /proc"}
 		}
-		if m.Type == "sysfs" && c.inUserNS() && c.newNS&NewNet == 0 {
+		if m.Type == "sysfs" && (c.inUserNS() || c.facts.Restricted) && c.newNS&NewNet == 0 {
 			fs.OrBind = "/sys" // the network namespace is not the user namespace's
 		}
 	case "cgroup", "cgroup2":
@@ -95,6 +98,11 @@ func (c *compiler) newFS(at string, m *specs.Mount, dest string, o options, idma
 	}
 	if fs.CopyUp {
 		if err := c.hostOwner(at, &fs); err != nil {
+			return err
+		}
+	}
+	if !fs.ByCaller() && fs.OrBind == "" {
+		if err := c.mountOwners(at, fs.Params); err != nil {
 			return err
 		}
 	}

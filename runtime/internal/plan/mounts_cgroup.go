@@ -13,7 +13,7 @@ func (c *compiler) cgroupMount(at, dest string, o options) error {
 	if c.facts.CgroupV2 {
 		fs := MountFS{Type: "cgroup2", Source: "cgroup", Dest: dest, FSOptions: FSOptions{Params: o.params, Super: o.super},
 			Attr: o.all(), Propagation: o.propagation, RealDir: true}
-		if c.inUserNS() && c.newNS&NewCgroup == 0 {
+		if (c.inUserNS() || c.facts.Restricted) && c.newNS&NewCgroup == 0 {
 			fs.OrBind = "/sys/fs/cgroup" // the cgroup namespace is not the user namespace's
 		}
 		c.add(at, fs)
@@ -27,6 +27,9 @@ func (c *compiler) cgroupMount(at, dest string, o options) error {
 	own := c.newNS&NewCgroup != 0 || c.joined[NewCgroup]
 	for _, h := range c.facts.CgroupV1 {
 		target := path.Join(dest, h.Dir)
+		if !own && h.Path == "" {
+			continue // not even the caller's is to be seen
+		}
 		if own {
 			var params []FSParam
 			for _, opt := range h.Options {

@@ -13,6 +13,10 @@ import (
 type Plan struct {
 	Steps    []Step
 	Warnings []string // what was left out because the spec or the host says so
+	// ChildMounts: the child makes copies of the host's mounts, which else the caller does before the fork.
+	ChildMounts bool
+	// SendsFiles: the child sends the descriptors that its caller is to have, who else takes them.
+	SendsFiles bool
 }
 
 // Step is one thing that will be done.

@@ -183,7 +183,7 @@ func TestHookPlans(t *testing.T) {
 	spec.Process.Env = append(spec.Process.Env, "A=b")
 	spec.Process.Terminal = true
 	h := &specs.Hook{Path: "/sbin/ldconfig", Args: []string{"ldconfig", "-v"}, Env: []string{"A=own"}}
-	golden(t, "hook-createContainer", plan.CompileCreateContainerHook(spec, "/bundle/rootfs", h))
+	golden(t, "hook-createContainer", plan.CompileCreateContainerHook(spec, "/bundle/rootfs", h, facts(true)))
 	p, err := plan.CompileStartContainerHook(spec, h, facts(true))
 	if err != nil {
 		t.Fatal(err)

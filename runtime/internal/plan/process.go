@@ -71,7 +71,7 @@ func inherit(p, container *specs.Process) *specs.Process {
 
 // CompileExec returns the plan of one more process in a running container whose config is spec.
 func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error) {
-	c := &compiler{spec: spec, facts: facts, plan: &Plan{}, joined: map[Namespaces]bool{}, paths: map[Namespaces]string{}}
+	c := &compiler{spec: spec, facts: facts, plan: newPlan(facts), joined: map[Namespaces]bool{}, paths: map[Namespaces]string{}}
 	if err := c.validateProcess(p); err != nil {
 		return nil, err
 	}
@@ -84,9 +84,7 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 	for _, n := range spec.Linux.Namespaces {
 		types |= namespaceTypes[n.Type]
 	}
-	clone := Clone{JoinPid: types&NewPID != 0}
-	c.add("linux.namespaces", clone)
-	c.add("", Detach{})
+	c.clone(types)
 	if initial != nil {
 		c.add("process.execCPUAffinity.initial", Affinity{CPUs: initial, Early: true})
 	}
@@ -100,13 +98,8 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 		score, from = &zero, ""
 	}
 	c.add(from, ScoreAdj{Value: *score, Best: from == ""})
-	if rest, root := types&^NewPID, sharesMounts(spec); rest != 0 || root {
-		c.add("linux.namespaces", JoinContainer{Types: rest, Root: root})
-	}
-	if types&NewUser != 0 {
-		c.newNS |= NewUser
-		c.add("linux.namespaces", BecomeRoot{})
-	}
+	c.joinContainer(types, sharesMounts(spec))
+	c.newNS |= types & NewUser
 	c.keyring(p)
 	if p.Terminal {
 		c.add("process.terminal", console(p, false))
@@ -115,6 +108,32 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 		return nil, err
 	}
 	return c.plan, nil
+}
+
+// clone plans the birth of a process that enters a container with namespaces of the given types.
+func (c *compiler) clone(types Namespaces) {
+	c.add("linux.namespaces", Clone{JoinPid: types&NewPID != 0 && !c.facts.Restricted})
+	c.add("", Detach{Dumpable: c.facts.User != nil})
+}
+
+// joinContainer plans the way into them, after clone.
+func (c *compiler) joinContainer(types Namespaces, root bool) {
+	if c.facts.User != nil {
+		c.add("", Hide{})
+	}
+	rest := types &^ NewPID
+	if c.facts.Restricted {
+		rest = types
+	}
+	if rest != 0 || root {
+		c.add("linux.namespaces", JoinContainer{Types: rest, Root: root})
+	}
+	if types&NewUser != 0 {
+		c.add("linux.namespaces", BecomeRoot{})
+	}
+	if rest&NewPID != 0 {
+		c.add("linux.namespaces", Refork{})
+	}
 }
 
 func (c *compiler) run(p *specs.Process, ready Ready) error {

@@ -76,10 +76,15 @@ func (c Clone) String() string {
 }
 
 // Detach is what every child does first: nothing of the runtime's process may reach the container.
-type Detach struct{ inChild }
+type Detach struct {
+	inChild
+	// Dumpable: the child belongs to the user of its caller, who has no rights over root's, until it has written its own files in
+	// /proc, or the caller has.
+	Dumpable bool
+}
 
-func (Detach) String() string {
-	return "become undumpable, reset signals, timer slack and affinity, keep only the wanted file descriptors, new session"
+func (d Detach) String() string {
+	return map[bool]string{true: "", false: "become undumpable, "}[d.Dumpable] + "reset signals, timer slack and affinity, keep only the wanted file descriptors, new session"
 }
 
 // EnterCgroup moves the child into the container's cgroup; on cgroup v2 it was born there.
@@ -153,7 +158,7 @@ type Refork struct {
 	inChild
 }
 
-func (Refork) String() string { return "clone again, as pid 1 of the new pid namespace" }
+func (Refork) String() string { return "clone again, into the pid namespace" }
 
 // IDMap is one line of uid_map or gid_map.
 type IDMap struct{ Container, Host, Size uint32 }
@@ -162,10 +167,18 @@ type IDMap struct{ Container, Host, Size uint32 }
 type MapIDs struct {
 	atGate
 	UID, GID []IDMap
+	// UIDTool, GIDTool: the caller may not write that map, but newuidmap(1), newgidmap(1) may.
+	UIDTool, GIDTool bool
+	// DenyGroups: the caller writes the gid map without privileges, for which setgroups(2) must be forbidden.
+	DenyGroups bool
 }
 
 func (m MapIDs) String() string {
-	return fmt.Sprintf("map ids: uid %s gid %s", FormatMaps(m.UID), FormatMaps(m.GID))
+	s := fmt.Sprintf("map ids: uid %s gid %s", FormatMaps(m.UID), FormatMaps(m.GID)) + m.tools()
+	if m.DenyGroups {
+		s += ", without setgroups"
+	}
+	return s
 }
 
 // CheckIDs makes sure that a joined user namespace has the maps that the config says, which the mounts and the devices of

@@ -7,6 +7,8 @@ type RunHooks struct {
 	atGate
 	Point string
 	Paths []string
+	// Dumpable: the caller may enter the child's namespaces only while it is dumpable.
+	Dumpable bool
 }
 
 func (h RunHooks) String() string {

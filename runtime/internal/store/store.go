@@ -242,38 +242,53 @@ func (g *Gate) Close() {
 
 // StartTime reads when a process started, in clock ticks since boot; with the pid it names a process for good.
 func StartTime(pid int) (uint64, error) {
-	_, start, err := readStat(pid)
-	return start, err
+	s, err := readStat(pid)
+	return s.start, err
+}
+
+// Parent reads the pid of a process's parent.
+func Parent(pid int) (int, error) {
+	s, err := readStat(pid)
+	return s.parent, err
 }
 
 // Alive reports whether a process that was recorded lives: the pid is taken by the same process, and it is no zombie.
 func Alive(pid int, startTime uint64) bool {
-	state, start, err := readStat(pid)
-	return err == nil && start == startTime && state != 'Z' && state != 'X'
+	s, err := readStat(pid)
+	return err == nil && s.start == startTime && s.state != 'Z' && s.state != 'X'
 }
 
-// readStat returns a process's state, as in "R", and its start time.
-func readStat(pid int) (state byte, start uint64, err error) {
+// stat is what of /proc/PID/stat matters.
+type stat struct {
+	state  byte // as in "R"
+	parent int
+	start  uint64
+}
+
+func readStat(pid int) (s stat, err error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0, err
+		return s, err
 	}
-	if state, start, err = parseStat(data); err != nil {
+	if s, err = parseStat(data); err != nil {
 		err = fmt.Errorf("/proc/%d/stat: %w", pid, err)
 	}
-	return state, start, err
+	return s, err
 }
 
-func parseStat(data []byte) (state byte, start uint64, err error) {
+func parseStat(data []byte) (s stat, err error) {
 	// The second field, the name in parentheses, may contain anything.
 	i := strings.LastIndexByte(string(data), ')')
 	field := strings.Fields(string(data[i+1:]))
-	const startTime = 22 - 3 // field 22; the first after the name is 3
+	const parent, startTime = 4 - 3, 22 - 3 // fields 4 and 22; the first after the name is 3
 	if i < 0 || len(field) <= startTime {
-		return 0, 0, fmt.Errorf("%q is no state of a process", data)
+		return s, fmt.Errorf("%q is no state of a process", data)
 	}
-	start, err = strconv.ParseUint(field[startTime], 10, 64)
-	return field[0][0], start, err
+	s.state = field[0][0]
+	if s.parent, err = strconv.Atoi(field[parent]); err == nil {
+		s.start, err = strconv.ParseUint(field[startTime], 10, 64)
+	}
+	return s, err
 }
 
 // StartError is a failed execution of process.args.
