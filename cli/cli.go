@@ -13,9 +13,6 @@ import (
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
-// stateRoot is where the command line keeps its containers.
-const stateRoot = "/run/gosudacon"
-
 // Streams are the standard streams of an invocation. Containers inherit them as they are.
 type Streams struct{ In, Out, Err *os.File }
 
@@ -118,11 +115,13 @@ func dispatch(in Invocation) (int, error) {
 
 // engine opens the engine for the state root that the caller asked for.
 func (c *call) engine() (*engine.Engine, error) {
-	root := stateRoot
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
-		root = filepath.Join(dir, "gosudacon")
+	root := c.global.text("root")
+	if root == "" {
+		var err error
+		if root, err = ownStateRoot(); err != nil {
+			return nil, err
+		}
 	}
-	root = c.global.or("root", root)
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err

@@ -85,17 +85,29 @@ func (c *call) request(r *engine.CreateRequest) (err error) {
 			}
 		}
 	}
-	r.SystemdCgroup, err = c.systemdCgroup()
-	return err
+	return c.cgroupManager(r)
 }
 
-func (c *call) systemdCgroup() (bool, error) {
+// cgroupManager fills in who makes the cgroup, and whether one is made.
+func (c *call) cgroupManager(r *engine.CreateRequest) error {
+	switch v := c.global.or("rootless", "auto"); v {
+	case "auto":
+	case "true":
+		r.Cgroups = engine.CgroupsOptional
+	case "false":
+		r.Cgroups = engine.CgroupsRequired
+	default:
+		return usagef("option --rootless: %q is none of true, false and auto", v)
+	}
 	switch manager := c.global.or("cgroup-manager", "cgroupfs"); manager {
 	case "cgroupfs":
-		return c.global.on("systemd-cgroup"), nil
+		r.SystemdCgroup = c.global.on("systemd-cgroup")
 	case "systemd":
-		return true, nil
+		r.SystemdCgroup = true
+	case "disabled":
+		r.Cgroups = engine.CgroupsDisabled
 	default:
-		return false, usagef("option --cgroup-manager: %q is not supported; cgroupfs and systemd are", manager)
+		return usagef("option --cgroup-manager: %q is not supported; cgroupfs, systemd and disabled are", manager)
 	}
+	return nil
 }

@@ -35,7 +35,7 @@ func explain(_ context.Context, c *call) (int, error) {
 			}
 		}
 	}
-	if r.SystemdCgroup, err = c.systemdCgroup(); err != nil {
+	if err := c.cgroupManager(&r); err != nil {
 		return 0, err
 	}
 	e, err := c.engine()

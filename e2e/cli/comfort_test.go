@@ -28,7 +28,7 @@ func TestBashCompletion(t *testing.T) {
 		words []string
 	}{
 		{"start state", []string{"gosudacon", "st"}},
-		{"--root", []string{"gosudacon", "--ro"}},
+		{"--root --rootless", []string{"gosudacon", "--ro"}},
 		{"--pidfd-socket --pid-file", []string{"gosudacon", "--debug", "create", "--pid"}},
 		{"first", []string{"gosudacon", "--root", r.root, "kill", ""}},
 		{"first", []string{"gosudacon", "--root", r.root, "--log", "x", "exec", "-t", "f"}},

@@ -32,8 +32,6 @@ var elsewhere = []string{"checkpoint", "restore"}
 // notes are what the table says instead of no, by program; and instead of yes, where the trial cannot tell.
 var notes = map[string]map[string]string{
 	"gosudacon": {
-		" --rootless":              "accepted",
-		" --cgroup-manager":        "cgroupfs and systemd",
 		"create --no-subreaper":    "accepted",
 		"restore --no-pivot":       "accepted",
 		"update --kernel-memory":   "ignored by the kernel",

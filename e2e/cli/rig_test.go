@@ -83,6 +83,9 @@ type rig struct {
 	cgroups string // all containers are below this cgroup
 	spec    *specs.Spec
 	globals []string // further options before the command
+	// wrap is a command line that executes the one appended to it, as somebody else; env is added to its environment.
+	wrap, env []string
+	ownRoot   bool // the runtime is not told where its state root is
 }
 
 var rigs int
@@ -178,9 +181,14 @@ type result struct {
 }
 
 func (r *rig) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(r.program, slices.Concat([]string{"--root", r.root}, r.globals, args)...)
+	line := append(slices.Clone(r.wrap), r.program)
+	if !r.ownRoot {
+		line = append(line, "--root", r.root)
+	}
+	line = slices.Concat(line, r.globals, args)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = r.bundle
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, r.env...)
 	return cmd
 }
 
