@@ -42,7 +42,7 @@ func (s snapshot) newer(d *Daemon) (left []string) {
 		}
 	}
 	for _, dir := range cgroupsOf(d.Namespace) {
-		if !slices.Contains(s.cgroups, dir) {
+		if !slices.Contains(s.cgroups, dir) && d.knows(dir) {
 			left = append(left, "cgroup "+dir)
 			_ = unix.Rmdir(dir)
 		}
@@ -67,6 +67,13 @@ func (s snapshot) newer(d *Daemon) (left []string) {
 		}
 	}
 	return left
+}
+
+// knows tells whether the cgroup is a container's of d. Every CRI plugin has the same namespace, but writes down the ids that it gives.
+func (d *Daemon) knows(cgroup string) bool {
+	_, below, _ := strings.Cut(cgroup, "/"+d.Namespace+"/")
+	id, _, _ := strings.Cut(below, "/")
+	return !d.CRI || strings.Contains(d.Log(), id)
 }
 
 // OfContainer lists what is left on the machine of one container of d, which was deleted: its bundle, its engine's state, cgroups

@@ -54,7 +54,7 @@ func (t Tree) Runtime(name string) (string, error) {
 
 // Peer is the directory in which make peers leaves a peer's programs: "containerd" has containerd, ctr and
 // containerd-shim-runc-v2; "runc" has runc; "crun" has crun; "criu" has criu; "runtime-tools" has its validation programs; "nerdctl" has nerdctl; "cni"
-// has the CNI plugins that nerdctl uses; "cri-tools" has crictl and critest; "busybox" has one with upstream's default configuration; "containerd-1.6" and "containerd-1.7" Debian's packages; "podman-4.3", "podman-5.8" and "docker-28" are roots of Debian 12
+// has the CNI plugins; "cri-tools" has crictl and critest; "busybox" has one with upstream's default configuration; "containerd-1.6" and "containerd-1.7" Debian's packages; "podman-4.3", "podman-5.8" and "docker-28" are roots of Debian 12
 // and of sid.
 func (t Tree) Peer(name string) (string, error) {
 	dir := filepath.Join(string(t), ".cache", "peers", name)

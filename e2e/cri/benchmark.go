@@ -24,7 +24,7 @@ type samples struct {
 // runBenchmarks runs critest's benchmarks with each handler in turn, several times, and prints medians.
 func (s *suite) runBenchmarks(ctx context.Context, handlers []string) error {
 	params := fmt.Sprintf("containersNumber: %[1]d\ncontainersNumberParallel: %[2]d\npodsNumber: %[1]d\npodsNumberParallel: %[2]d\n", s.number, s.parallel)
-	if err := os.WriteFile(s.file("params.yaml"), []byte(params), 0o644); err != nil {
+	if err := os.WriteFile(s.File("params.yaml"), []byte(params), 0o644); err != nil {
 		return err
 	}
 	all := map[string]*samples{}
@@ -43,18 +43,18 @@ func (s *suite) runBenchmarks(ctx context.Context, handlers []string) error {
 
 // benchmarkRound adds one run of critest with the handler, on a containerd of its own.
 func (s *suite) benchmarkRound(ctx context.Context, handler string, all *samples) (err error) {
-	node, err := s.startNode()
+	n, err := s.Start()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.closeNode(node, handler)) }()
-	out, err := s.runCritest(ctx, node.Address(), handler, "-benchmark", "-benchmarking-params-file", s.file("params.yaml"),
-		"-benchmarking-output-dir", node.Dir, "-ginkgo.no-color")
+	defer func() { err = errors.Join(err, s.stop(n, handler)) }()
+	out, err := s.runCritest(ctx, n.Address(), handler, "-benchmark", "-benchmarking-params-file", s.File("params.yaml"),
+		"-benchmarking-output-dir", n.Dir, "-ginkgo.no-color")
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
 	for _, name := range benchmarks {
-		if err := all.add(filepath.Join(node.Dir, name)); err != nil {
+		if err := all.add(filepath.Join(n.Dir, name)); err != nil {
 			return err
 		}
 	}

@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// runcHandler is the handler that is not gosuda.
-const runcHandler = "runc"
-
 // spec is how one spec of critest ended.
 type spec struct {
 	name    string
@@ -52,18 +49,18 @@ func (r result) summary() string {
 
 // critest runs the validation with one handler, on a containerd of its own.
 func (s *suite) critest(ctx context.Context, handler string) (r result, err error) {
-	node, err := s.startNode()
+	n, err := s.Start()
 	if err != nil {
 		return result{}, err
 	}
-	defer func() { err = errors.Join(err, s.closeNode(node, handler)) }()
-	file := filepath.Join(node.Dir, "report.json")
+	defer func() { err = errors.Join(err, s.stop(n, handler)) }()
+	file := filepath.Join(n.Dir, "report.json")
 	args := []string{"-ginkgo.json-report", file, "-ginkgo.no-color", "-ginkgo.seed", "1"}
 	if s.focus != "" {
 		args = append(args, "-ginkgo.focus", s.focus)
 	}
 	start := time.Now()
-	out, err := s.runCritest(ctx, node.Address(), handler, args...)
+	out, err := s.runCritest(ctx, n.Address(), handler, args...)
 	if ended := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ended) {
 		return result{}, err
 	}
@@ -77,9 +74,9 @@ func (s *suite) critest(ctx context.Context, handler string) (r result, err erro
 // runCritest runs critest and returns what it printed.
 func (s *suite) runCritest(ctx context.Context, socket, handler string, args ...string) (string, error) {
 	args = append([]string{"-runtime-endpoint", "unix://" + socket, "-runtime-handler", handler}, args...)
-	cmd := exec.CommandContext(ctx, filepath.Join(s.programs.criTools, "critest"), args...)
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "TMPDIR="+s.file("tmp"))
+	cmd := exec.CommandContext(ctx, s.Critest(), args...)
+	cmd.Dir = s.Dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+s.File("tmp"))
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if s.verbose {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // features is what containerd tells the kubelet of a handler, by what the handler's shim answers to -info.
@@ -16,12 +15,12 @@ type features struct {
 
 // checkFeatures fails unless every handler has the features of the first one.
 func (s *suite) checkFeatures(ctx context.Context, handlers []string) error {
-	node, err := s.startNode()
+	n, err := s.Start()
 	if err != nil {
 		return err
 	}
-	text, err := s.crictl(ctx, node, "info")
-	if closed := s.closeNode(node, handlers[0]); err == nil {
+	text, err := s.Crictl(ctx, n, "info")
+	if closed := s.stop(n, handlers[0]); err == nil {
 		err = closed
 	}
 	if err != nil {
@@ -44,8 +43,7 @@ func (s *suite) checkFeatures(ctx context.Context, handlers []string) error {
 		f, ok := by[h]
 		fmt.Fprintf(os.Stderr, "%s: recursive read-only mounts %t, user namespaces %t\n", h, f.RecursiveReadOnlyMounts, f.UserNamespaces)
 		if !ok || f != by[handlers[0]] {
-			return fmt.Errorf("containerd says of %s %+v, of %s %+v: what does %s -info say?", h, f, handlers[0], by[handlers[0]],
-				filepath.Join(s.tree.Bin(), shim))
+			return fmt.Errorf("containerd says of %s %+v, of %s %+v: what does the shim's -info say?", h, f, handlers[0], by[handlers[0]])
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gosuda/gosudacon/e2e/alone"
 	"github.com/gosuda/gosudacon/e2e/containerdtest"
+	"github.com/gosuda/gosudacon/e2e/node"
 )
 
 func main() {
@@ -33,7 +34,7 @@ func main() {
 	printDigest := flag.Bool("print-digest", false, "print the digest that critest is to be built with")
 	flag.Parse()
 	if *printDigest {
-		d, err := digestImage(newRegistry())
+		d, err := node.DigestImage()
 		exitOn(err)
 		fmt.Println(d)
 		return
@@ -42,7 +43,7 @@ func main() {
 		exitOn(errors.New("run it as root: it makes containers"))
 	}
 	// The ports that critest uses, the bridge and what its specs mount are those of namespaces of our own; so is what CNI's plugins remember.
-	exitOn(alone.Start(alone.Config{Empty: []string{"/var/lib/cni", "/var/log/pods"}}))
+	exitOn(alone.Start(alone.Config{Empty: node.Empty}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	exitOn(s.run(ctx, strings.Split(*names, ",")))
@@ -57,55 +58,20 @@ func exitOn(err error) {
 
 // suite is one run.
 type suite struct {
+	*node.Site
+
 	focus          string
 	verbose        bool
 	pod, benchmark bool
 
 	rounds, number, parallel int // of benchmarks
-
-	tree     containerdtest.Tree
-	dir      string // of this run
-	programs programs
-	registry string // host:port
-}
-
-// programs are the directories of what was built.
-type programs struct {
-	containerd, runc, cni, criTools string
 }
 
 func (s *suite) run(ctx context.Context, names []string) (err error) {
-	if s.tree, err = containerdtest.FindTree(); err != nil {
+	if s.Site, err = node.NewSite(ctx); err != nil {
 		return err
 	}
-	for _, p := range []struct {
-		name string
-		dir  *string
-	}{{"containerd", &s.programs.containerd}, {"runc", &s.programs.runc}, {"cni", &s.programs.cni}, {"cri-tools", &s.programs.criTools}} {
-		if *p.dir, err = s.tree.Peer(p.name); err != nil {
-			return err
-		}
-	}
-	if s.dir, err = os.MkdirTemp("", "gosuda-cri-"); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
-	if err := os.Chmod(s.dir, 0o755); err != nil { // the users of user namespaces walk through it
-		return err
-	}
-	images := newRegistry()
-	if err := putImages(ctx, s.tree, s.dir, images); err != nil {
-		return err
-	}
-	listener, err := images.listen()
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	s.registry = listener.Addr().String()
-	if err := s.writeSettings(); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, s.Close()) }()
 	switch {
 	case s.pod:
 		return s.runPods(ctx, names)
@@ -113,6 +79,15 @@ func (s *suite) run(ctx context.Context, names []string) (err error) {
 		return s.runBenchmarks(ctx, names)
 	}
 	return s.validate(ctx, names)
+}
+
+// stop ends a containerd; what is left of the handler is an error.
+func (s *suite) stop(d *containerdtest.Daemon, handler string) error {
+	err := node.Stop(d, handler)
+	if err != nil && s.verbose {
+		fmt.Fprintln(os.Stderr, d.Log())
+	}
+	return err
 }
 
 // validate runs critest with each handler and compares.

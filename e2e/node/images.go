@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -18,13 +18,16 @@ const (
 	stageImages = "k8s-staging-cri-tools/"
 )
 
+// DigestImage returns the digest of the image that critest is to pull by its digest. It depends on nothing but this package, because critest is
+// built with it in place of the digest of the image that it knows: nobody can make another one that has that.
+func DigestImage() (string, error) { return digestImage(newRegistry()) }
+
 // sandboxImage is the image of pods' own containers. It is none that critest pulls and removes.
 const sandboxImage = "localhost/pause:gosuda"
 
 var searchPath = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
-// digestImage adds the image that critest pulls by its digest, and returns that. It depends on nothing but this function, because critest is
-// built with it in place of the digest of the image that it knows: nobody can make another one that has that.
+// digestImage adds the image that critest pulls by its digest, and returns that.
 func digestImage(r *registry) (string, error) {
 	layer, err := writeLayer([]entry{text("digest", "this image is pulled by its digest\n")})
 	if err != nil {
@@ -140,7 +143,7 @@ func busyboxImage(ctx context.Context, tree containerdtest.Tree) ([]byte, error)
 
 func buildGuest(ctx context.Context, tree containerdtest.Tree, dir string) ([]byte, error) {
 	file := filepath.Join(dir, "guest")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./cri/guest")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "./node/guest")
 	build.Dir = filepath.Join(string(tree), "e2e")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
