@@ -46,7 +46,7 @@ help: ## print this help
 
 ## building
 
-.PHONY: build build-arm64 install clean FORCE
+.PHONY: build build-arm64 install image clean FORCE
 build: ## build bin/containerd-shim-gosuda-v2 and its symlink bin/gosudacon
 	@$(BUILD) -o bin/$(SHIM) ./cmd/$(SHIM)
 	@ln -sfn $(SHIM) bin/gosudacon
@@ -64,6 +64,10 @@ install: build ## install the shim and gosudacon, its manual page and completion
 	bin/gosudacon completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gosudacon
 	bin/gosudacon completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_gosudacon
 	bin/gosudacon completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/gosudacon.fish
+
+INSTALLER ?= ghcr.io/gosuda/gosudacon-installer:latest
+image: build busybox ## the image of deploy/'s installer, bin/gosudacon-installer.tar, without Docker; INSTALLER is its name
+	@deploy/image.sh bin/gosudacon-installer.tar $(INSTALLER)
 
 clean: ## remove what was built; .cache, with the peers, stays
 	rm -rf bin
@@ -118,6 +122,11 @@ test-docker: build $(PEERS)/docker-28 ## gosuda's shim and gosudacon under Docke
 	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./docker $(if $(ARGS),-args $(ARGS))
 	$(call step,Docker tests (gosudacon))
 	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./docker -args -runtime gosudacon $(ARGS)
+
+test-deploy: build containerd runc cri-tools cni busybox $(PEERS)/busybox/busybox ## deploy/install.sh and the installer's image, on a node of their own
+	@e2e/peers/packages.sh iptables
+	$(call step,deployment tests)
+	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m ./deploy $(if $(ARGS),-args $(ARGS))
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd criu busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
