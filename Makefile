@@ -162,6 +162,10 @@ test-parity: build $(PARITY) busybox ## the same 500 bundles with gosudacon, run
 test-runc: containerd runc criu busybox # the containerd tests on the runc shim: what differs is in the tests, with the reason
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 $(ARGS)
 
+test-runc-shim: build containerd runc criu busybox ## the containerd tests on the runc shim with gosudacon in runc's place
+	$(call step,containerd tests (containerd-shim-runc-v2 and gosudacon))
+	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 -runc gosudacon $(ARGS)
+
 CGROUP2_SUITES = shimdrive task
 test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)

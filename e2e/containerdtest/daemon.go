@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type Config struct {
 	CRI bool
 	// Debug turns on the debug log of containerd and its shims.
 	Debug bool
+	// RuncBinary, when set, is the path of what containerd-shim-runc-v2 executes for the containers that Ctr makes, instead of runc.
+	RuncBinary string
 	// Extra is appended to containerd's configuration file.
 	Extra string
 }
@@ -180,6 +183,9 @@ func environ() []string {
 
 // Ctr prepares ctr with args; it ends with ctx. In this containerd's namespace, unless args has --namespace.
 func (d *Daemon) Ctr(ctx context.Context, args ...string) *exec.Cmd {
+	if i := slices.Index(args, "io.containerd.runc.v2"); i > 0 && args[i-1] == "--runtime" && d.RuncBinary != "" {
+		args = slices.Insert(slices.Clone(args), i+1, "--runc-binary", d.RuncBinary)
+	}
 	args = append([]string{"--address", d.Address(), "--namespace", d.Namespace}, args...)
 	cmd := exec.CommandContext(ctx, filepath.Join(d.Bin, "ctr"), args...)
 	cmd.Env = append(environ(), "PATH="+os.Getenv("PATH"), "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1")

@@ -24,7 +24,9 @@ func TestDetachedLife(t *testing.T) {
 	equal(t, "an exec id is free again", must(t, d, "task", "exec", "--exec-id", "e1", id, "echo", "again"), "again\n")
 
 	contains(t, "ps", must(t, d, "task", "ps", id), pidOf(t, d, id))
-	contains(t, "metrics", must(t, d, "task", "metrics", id), "memory")
+	if hasMetrics() {
+		contains(t, "metrics", must(t, d, "task", "metrics", id), "memory")
+	}
 
 	must(t, d, "task", "pause", id)
 	equal(t, "status when paused", statusOf(t, d, id), "PAUSED")
@@ -190,15 +192,19 @@ func TestShimKeepsNoDescriptors(t *testing.T) {
 		}
 		return len(entries)
 	}
+	round := func(exec string) {
+		must(t, d, "task", "exec", "--exec-id", exec, id, "true")
+		if hasMetrics() {
+			must(t, d, "task", "metrics", id)
+		}
+	}
 	// The first rounds open what stays open: the connection for events, the cgroup's files of statistics.
 	for i := range 3 {
-		must(t, d, "task", "exec", "--exec-id", fmt.Sprintf("a%d", i), id, "true")
-		must(t, d, "task", "metrics", id)
+		round(fmt.Sprintf("a%d", i))
 	}
 	before := fds()
 	for i := range 20 {
-		must(t, d, "task", "exec", "--exec-id", fmt.Sprintf("b%d", i), id, "true")
-		must(t, d, "task", "metrics", id)
+		round(fmt.Sprintf("b%d", i))
 	}
 	if after := fds(); after > before+5 { // a few come and go
 		links, _ := exec.Command("ls", "-l", "/proc/"+shim+"/fd").Output()

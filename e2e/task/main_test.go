@@ -30,6 +30,7 @@ var (
 	runtimeFlag    = flag.String("runtime", "io.containerd.gosuda.v2", "containerd runtime to test")
 	containerdFlag = flag.String("containerd", "containerd", "containerd to test with: containerd, containerd-1.6 or containerd-1.7")
 	binFlag        = flag.String("bin", "", "directory of gosuda's shim (default: where make build leaves it)")
+	runcFlag       = flag.String("runc", "runc", "what -runtime io.containerd.runc.v2 executes: runc, gosudacon, or the path of another")
 	eventRuns      = flag.Int("events", 200, "containers whose events are put in order")
 )
 
@@ -114,6 +115,11 @@ func startDaemon(dir, suffix string, change func(*containerdtest.Config)) (*cont
 	}
 	if runc, err := shared.tree.Peer("runc"); err == nil {
 		c.Path = append(c.Path, runc)
+	}
+	if *runcFlag != "runc" {
+		if c.RuncBinary, err = shared.tree.Runtime(*runcFlag); err != nil {
+			return nil, err
+		}
 	}
 	if *containerdFlag != "containerd" {
 		c.ConfigVersion = 2
@@ -314,6 +320,12 @@ func inParallel(n, width int, f func(i int)) {
 		})
 	}
 	wg.Wait()
+}
+
+// hasMetrics tells whether the shim finds the cgroups of its tasks: runc's does not on a hybrid host.
+func hasMetrics() bool {
+	_, err := os.Stat("/sys/fs/cgroup/unified")
+	return *runtimeFlag != runcRuntime || err != nil
 }
 
 // onRunc tells, on the runc shim, that the rest of the test asks for more than it does, and skips it.
