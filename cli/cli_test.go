@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,10 +44,10 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestExplain(t *testing.T) {
 	dir := t.TempDir()
 	config := `{"ociVersion":"1.2.0","root":{"path":"rootfs"},"process":{"cwd":"/","args":["/bin/true"]},"linux":{"namespaces":[{"type":"mount"}]}}`
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600), os.Mkdir(filepath.Join(dir, "rootfs"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if code, text, _ := run(t, "explain", dir); code != 0 || !strings.Contains(text, `execute ["/bin/true"]`) || !strings.HasPrefix(text, "  1  fork ") {
+	if code, text, _ := run(t, "explain", dir); code != 0 || !strings.Contains(text, `execute ["/bin/true"]`) || !strings.Contains(text, "\n  1  fork ") || !strings.HasPrefix(text, "     caller  linux.cgroupsPath ") {
 		t.Errorf("%d\n%s", code, text)
 	}
 	var x engine.Explanation
@@ -55,7 +56,8 @@ func TestExplain(t *testing.T) {
 		t.Fatalf("%d, %v: %s", code, err, text)
 	}
 	last := x.Steps[len(x.Steps)-1]
-	if last.Number != len(x.Steps) || last.Place != "child" || last.Config != "process.args" || !slices.Equal(last.Calls, []string{"execve"}) {
+	first := slices.IndexFunc(x.Steps, func(s engine.PlanStep) bool { return s.Number == 1 })
+	if last.Number != len(x.Steps)-first || x.Steps[first-1].Config != "linux.resources.devices" || x.Steps[first].Calls[0] != "clone3" || last.Place != "child" || last.Config != "process.args" || !slices.Equal(last.Calls, []string{"execve"}) {
 		t.Errorf("the last step: %+v", last)
 	}
 	config = strings.Replace(config, `"mount"`, `"moon"`, 1)
@@ -65,6 +67,21 @@ func TestExplain(t *testing.T) {
 	code, text, _ = run(t, "explain", "--json", dir)
 	if code != 1 || !strings.Contains(text, `"refused": "config.json: linux.namespaces[0].type: unknown namespace \"moon\""`) {
 		t.Errorf("%d %s", code, text)
+	}
+	for want, part := range map[string]string{
+		`"root.path: stat `: `"root":{"path":"elsewhere"}`,
+		`"mounts[0]: bind /no/such on /mnt: stat /no/such: no such`:    `"root":{"path":"rootfs"},"mounts":[{"destination":"/mnt","type":"bind","source":"/no/such"}]`,
+		`"linux.namespaces: join the network namespace /no/such: stat`: `"root":{"path":"rootfs"},"linux":{"namespaces":[{"type":"mount"},{"type":"network","path":"/no/such"}]}`,
+		`"hooks.createRuntime: run /no/such`:                           `"root":{"path":"rootfs"},"hooks":{"createRuntime":[{"path":"/no/such"}]}`,
+	} {
+		want = strings.Replace(want, `"root.`, `"config.json: root.`, 1)
+		config := `{"ociVersion":"1.2.0","process":{"cwd":"/","args":["/bin/true"]},"linux":{"namespaces":[{"type":"mount"}]},` + part + `}`
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, text, _ := run(t, "explain", "--json", dir); code != 1 || !strings.Contains(text, `"refused": `+want) {
+			t.Errorf("%d %s, want %s", code, text, want)
+		}
 	}
 	if code, _, text := run(t, "explain", t.TempDir()); code != 1 || !strings.Contains(text, "config.json") {
 		t.Errorf("a directory without config.json: %d %s", code, text)

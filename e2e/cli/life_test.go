@@ -98,12 +98,15 @@ func TestStartFails(t *testing.T) {
 // TestCreateFails: what callers look for in the error, and nothing is left.
 func TestCreateFails(t *testing.T) {
 	for want, change := range map[string]func(*rig){
-		"executable file not found in $PATH":                 func(r *rig) { r.spec.Process.Args[0] = "nothing" },
-		"stat /no/thing: no such file or directory":          func(r *rig) { r.spec.Process.Args[0] = "/no/thing" },
-		"permission denied":                                  func(r *rig) { r.spec.Process.Args[0] = "/etc/passwd" },
-		"cannot allocate tty":                                func(r *rig) { r.spec.Process.Terminal = true },
-		"config.json: no such file or directory":             func(r *rig) { r.check(os.Remove(filepath.Join(r.bundle, "config.json"))) },
-		"process.cwd":                                        func(r *rig) { r.spec.Process.Cwd = "relative" },
+		"executable file not found in $PATH":        func(r *rig) { r.spec.Process.Args[0] = "nothing" },
+		"stat /no/thing: no such file or directory": func(r *rig) { r.spec.Process.Args[0] = "/no/thing" },
+		"permission denied":                         func(r *rig) { r.spec.Process.Args[0] = "/etc/passwd" },
+		"cannot allocate tty":                       func(r *rig) { r.spec.Process.Terminal = true },
+		"config.json: no such file or directory":    func(r *rig) { r.check(os.Remove(filepath.Join(r.bundle, "config.json"))) },
+		"the kernel killed it for want of memory": func(r *rig) {
+			r.spec.Linux.Resources.Memory = &specs.LinuxMemory{Limit: new(int64(1000))}
+		},
+		"process.cwd": func(r *rig) { r.spec.Process.Cwd = "relative" },
 		"hooks.createRuntime[0] /bin/sh: exit status 3: bad": func(r *rig) { r.hook("createRuntime", "echo bad; exit 3") },
 	} {
 		t.Run(want, func(t *testing.T) {

@@ -144,7 +144,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		err = c.restoreLater(r)
 	}
 	if err != nil {
-		return err
+		return c.forWantOfMemory(err)
 	}
 	made.add(c.abort)
 	if err := ctx.Err(); err != nil {
@@ -152,6 +152,14 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	}
 	begin()
 	return nil
+}
+
+// forWantOfMemory adds to the error of a launch why the kernel killed its process.
+func (c *Container) forWantOfMemory(err error) error {
+	if kills, oom := c.cgroup.OOMKills(); oom == nil && kills > 0 {
+		return fmt.Errorf("%w: the kernel killed it for want of memory (linux.resources.memory.limit is too low to make a container)", err)
+	}
+	return err
 }
 
 // removeDir removes the container's directory. The shim's root is its own; that of detached containers is their user's.

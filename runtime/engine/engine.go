@@ -15,6 +15,7 @@ import (
 
 	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
 	"github.com/gosuda/gosudacon/runtime/internal/child"
+	"github.com/gosuda/gosudacon/runtime/internal/hooks"
 	"github.com/gosuda/gosudacon/runtime/internal/host"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
@@ -164,6 +165,10 @@ func explain(err error) error {
 		if text := executableText(step); text != "" {
 			return errorf(Internal, err, "%s", text)
 		}
+	}
+	var hook *hooks.Error
+	if errors.As(err, &hook) && step != nil { // which only says that hooks are run
+		return errorf(Internal, err, "%v", hook)
 	}
 	return errorf(Internal, err, "%v", err)
 }

@@ -126,9 +126,9 @@ func TestHookFails(t *testing.T) {
 		ran            string // the hooks that ran
 		processStarted bool
 	}{
-		{"prestart", "hooks.prestart: run /bin/sh", "", "prestart poststop", false},
-		{"createRuntime", "hooks.createRuntime: run /bin/sh", "", "prestart createRuntime poststop", false},
-		{"createContainer", "hooks.createContainer: run /bin/sh", "", "prestart createRuntime createContainer poststop", false},
+		{"prestart", "hooks.prestart[0] /bin/sh: exit status 3: why", "", "prestart poststop", false},
+		{"createRuntime", "hooks.createRuntime[0] /bin/sh: ", "", "prestart createRuntime poststop", false},
+		{"createContainer", "hooks.createContainer[0] /bin/sh: exit status 3: why", "", "prestart createRuntime createContainer poststop", false},
 		{"startContainer", "", "hooks.startContainer[0] /bin/sh: exit status 3: why", "prestart createRuntime createContainer startContainer poststop", false},
 		{"poststart", "", "hooks.poststart[0] /bin/sh: exit status 3: why", "prestart createRuntime createContainer startContainer poststart poststop", true},
 		{"poststop", "", "", "prestart createRuntime createContainer startContainer poststart poststop", true},

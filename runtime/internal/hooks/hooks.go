@@ -52,7 +52,7 @@ func each(ctx context.Context, at string, list []specs.Hook, state specs.State, 
 	var errs []error
 	for i := range list {
 		if err := run(ctx, &list[i], input, launch); err != nil {
-			errs = append(errs, fmt.Errorf("hooks.%s[%d] %s: %w", at, i, list[i].Path, err))
+			errs = append(errs, &Error{fmt.Sprintf("hooks.%s[%d]", at, i), list[i].Path, err})
 			if !all {
 				break
 			}
@@ -60,6 +60,16 @@ func each(ctx context.Context, at string, list []specs.Hook, state specs.State, 
 	}
 	return errors.Join(errs...)
 }
+
+// Error is the failure of one hook.
+type Error struct {
+	Property string // of config.json
+	Path     string // of the program
+	Err      error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Property, e.Path, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
 
 // ErrTimeout says that a hook did not end within hook.timeout.
 var ErrTimeout = errors.New("timed out")
