@@ -58,6 +58,26 @@ func withValue(table []option) string {
 	return strings.Join(list, "|")
 }
 
+// choices are the words of a value such as "text|json", nil when it is not a choice of words.
+func choices(value string) []string {
+	words := strings.Split(value, "|")
+	for _, w := range words {
+		if len(words) < 2 || strings.ToLower(w) != w {
+			return nil
+		}
+	}
+	return words
+}
+
+// operand is a command's first operand.
+func (c command) operand() string {
+	first, _, _ := strings.Cut(c.operands, " ")
+	return first
+}
+
+// thenID tells whether a command's second operand is an existing container.
+func (c command) thenID() bool { return strings.Contains(c.operands, " ID") }
+
 // takesID tells whether a command's first operand is an existing container.
 func (c command) takesID() bool {
 	return strings.HasPrefix(c.operands, "ID") && c.name != "create" && c.name != "run"
@@ -69,7 +89,7 @@ _gosudacon() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
 		--root) root="--root ${COMP_WORDS[++i]}" ;;
-		%s) ((i++)) ;;
+		%[1]s) ((i++)) ;;
 		-*) ;;
 		*) command=${COMP_WORDS[i]}; break ;;
 		esac
@@ -79,8 +99,9 @@ _gosudacon() {
 	_gosudacon_files() { COMPREPLY=($(compgen -f -- "$cur")); }
 	case $command in
 	"")
-		case $prev in %[1]s) _gosudacon_files; return ;; esac
-		_gosudacon_words "%s %s" ;;
+		case $prev in
+%[2]s		%[1]s) _gosudacon_files; return ;; esac
+		_gosudacon_words "%[3]s %[4]s" ;;
 `
 
 func bashCompletion(b *strings.Builder) {
@@ -88,11 +109,11 @@ func bashCompletion(b *strings.Builder) {
 	for _, c := range commands() {
 		all = append(all, c.name)
 	}
-	fmt.Fprintf(b, bashHead, withValue(globalOptions()), strings.Join(all, " "), names(globalOptions()))
+	fmt.Fprintf(b, bashHead, withValue(globalOptions()), bashChoices(globalOptions()), strings.Join(all, " "), names(globalOptions()))
 	for _, c := range commands() {
 		fmt.Fprintf(b, "\t%s)\n", c.name)
 		if v := withValue(c.options); v != "" {
-			fmt.Fprintf(b, "\t\tcase $prev in %s) _gosudacon_files; return ;; esac\n", v)
+			fmt.Fprintf(b, "\t\tcase $prev in\n%s\t\t%s) _gosudacon_files; return ;; esac\n", bashChoices(c.options), v)
 		}
 		fmt.Fprintf(b, "\t\tcase $cur in -*) _gosudacon_words \"%s\"; return ;; esac\n", names(c.options))
 		switch {
@@ -100,11 +121,34 @@ func bashCompletion(b *strings.Builder) {
 			b.WriteString("\t\t_gosudacon_ids ;;\n")
 		case c.name == "help":
 			fmt.Fprintf(b, "\t\t_gosudacon_words \"%s\" ;;\n", strings.Join(all, " "))
+		case choices(c.operand()) != nil:
+			fmt.Fprintf(b, "\t\tcase $prev in\n\t\t%s) _gosudacon_words \"%s\" ;;\n", c.name, strings.Join(choices(c.operand()), " "))
+			if c.thenID() {
+				fmt.Fprintf(b, "\t\t%s) _gosudacon_ids ;;\n", c.operand())
+			}
+			b.WriteString("\t\t*) _gosudacon_files ;; esac ;;\n")
 		default:
 			b.WriteString("\t\t_gosudacon_files ;;\n")
 		}
 	}
 	b.WriteString("\tesac\n}\ncomplete -F _gosudacon gosudacon\n")
+}
+
+// bashChoices are the cases of the options whose values are choices of words.
+func bashChoices(table []option) string {
+	var b strings.Builder
+	for _, o := range table {
+		words := choices(o.value)
+		if words == nil {
+			continue
+		}
+		pattern := "--" + o.long
+		if o.short != "" {
+			pattern += "|-" + o.short
+		}
+		fmt.Fprintf(&b, "\t\t%s) _gosudacon_words \"%s\"; return ;;\n", pattern, strings.Join(words, " "))
+	}
+	return b.String()
 }
 
 // zshQuote makes a text safe in an _arguments specification within single quotes.
@@ -117,6 +161,9 @@ func zshOptions(b *strings.Builder, indent string, table []option) {
 		value := ""
 		if o.kind != toggle {
 			value = ":" + zshQuote(o.value) + ":_files"
+			if words := choices(o.value); words != nil {
+				value = ":" + zshQuote(o.value) + ":(" + strings.Join(words, " ") + ")"
+			}
 		}
 		repeat := ""
 		if o.kind == repeated {
@@ -147,6 +194,12 @@ func zshCompletion(b *strings.Builder) {
 			b.WriteString("\t\t\t'1:container:_gosudacon_ids' '*:argument:_files' ;;\n")
 		case c.name == "help":
 			b.WriteString("\t\t\t'1:command:_gosudacon_commands' ;;\n")
+		case choices(c.operand()) != nil:
+			fmt.Fprintf(b, "\t\t\t'1:argument:(%s)'", strings.Join(choices(c.operand()), " "))
+			if c.thenID() {
+				b.WriteString(" '2:container:_gosudacon_ids'")
+			}
+			b.WriteString(" '*:argument:_files' ;;\n")
 		default:
 			b.WriteString("\t\t\t'*:argument:_files' ;;\n")
 		}
@@ -168,6 +221,9 @@ func fishCompletion(b *strings.Builder) {
 			if o.kind != toggle {
 				b.WriteString(" -r")
 			}
+			if words := choices(o.value); words != nil {
+				fmt.Fprintf(b, " -f -a %s", quote(strings.Join(words, " ")))
+			}
 			fmt.Fprintf(b, " -d %s\n", quote(o.help))
 		}
 	}
@@ -181,6 +237,14 @@ func fishCompletion(b *strings.Builder) {
 		options(seen, c.options)
 		if c.takesID() {
 			fmt.Fprintf(b, "complete -c gosudacon -f -n %s -a '(gosudacon list -q 2>/dev/null)'\n", quote(seen))
+		}
+		if words := choices(c.operand()); words != nil {
+			list := strings.Join(words, " ")
+			some := seen + "; and not __fish_seen_subcommand_from " + list
+			fmt.Fprintf(b, "complete -c gosudacon -f -n %s -a %s\n", quote(some), quote(list))
+			if c.thenID() {
+				fmt.Fprintf(b, "complete -c gosudacon -n %s -a '(gosudacon list -q 2>/dev/null)'\n", quote(seen+"; and __fish_seen_subcommand_from "+list))
+			}
 		}
 	}
 }

@@ -27,7 +27,7 @@ func printHelp(w io.Writer) error {
 	b.WriteString("gosudacon runs OCI containers: the engine of containerd-shim-gosuda-v2 as a command line\n\n")
 	b.WriteString("usage: gosudacon [OPTION]... COMMAND [OPTION]... [ARGUMENT]...\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(&b, "  %-24s %s\n", strings.TrimSpace(c.name+" "+c.operands), c.help)
+		fmt.Fprintf(&b, "  %-32s %s\n", strings.TrimSpace(c.name+" "+c.operands), c.help)
 	}
 	b.WriteString("\noptions before the command:\n\n")
 	writeOptions(&b, globalOptions())
