@@ -33,6 +33,10 @@ func TestBashCompletion(t *testing.T) {
 		{"first", []string{"gosudacon", "--root", r.root, "kill", ""}},
 		{"first", []string{"gosudacon", "--root", r.root, "--log", "x", "exec", "-t", "f"}},
 		{"spec", []string{"gosudacon", "help", "sp"}},
+		{"json", []string{"gosudacon", "--log-format", "j"}},
+		{"table json", []string{"gosudacon", "list", "-f", ""}},
+		{"add remove", []string{"gosudacon", "mounts", ""}},
+		{"first", []string{"gosudacon", "--root", r.root, "mounts", "add", ""}},
 	} {
 		if got := complete(tc.words...); got != tc.want {
 			t.Errorf("%q: %q, want %q", tc.words, got, tc.want)

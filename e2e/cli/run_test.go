@@ -160,7 +160,7 @@ func TestTrace(t *testing.T) {
 	r.ok("delete", "c")
 }
 
-// TestInheritedFDs: --preserve-fds and socket activation hand descriptors down under their numbers, and no others.
+// TestInheritedFDs, beside runc: --preserve-fds and socket activation hand descriptors down under their numbers, and no others.
 func TestInheritedFDs(t *testing.T) {
 	script := `cat <&3; cat <&4; echo fds $LISTEN_FDS pid $LISTEN_PID; ls /proc/self/fd | wc -l`
 	r := newRig(t, "sh", "-c", script)
@@ -180,22 +180,24 @@ func TestInheritedFDs(t *testing.T) {
 		{"LISTEN_FDS=2", "three\nfour\nfds 2 pid 1\n6\n", []string{"run", "c"}},
 		{"LISTEN_FDS=1", "three\nfour\nfds 1 pid 1\n6\n", []string{"run", "--preserve-fds=1", "c"}},
 	} {
-		cmd := r.command(tc.args...)
-		cmd.ExtraFiles = []*os.File{file("three"), file("four"), file("five")}
-		if tc.env != "" {
-			// LISTEN_PID is the pid that the command has: a shell knows it before it becomes the command.
-			cmd.Args = append([]string{"sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
-			cmd.Path = "/bin/sh"
-			cmd.Env = append(cmd.Env, tc.env)
-		}
-		if res := r.finish(cmd); res.code != 0 || res.out != tc.out {
-			t.Errorf("%s %q: %+v, want %q", tc.env, tc.args, res, tc.out)
+		for _, r := range []*rig{r, r.withRunc()} {
+			cmd := r.command(tc.args...)
+			cmd.ExtraFiles = []*os.File{file("three"), file("four"), file("five")}
+			if tc.env != "" {
+				// LISTEN_PID is the pid that the command has: a shell knows it before it becomes the command.
+				cmd.Args = append([]string{"sh", "-c", `export LISTEN_PID=$$; exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+				cmd.Path = "/bin/sh"
+				cmd.Env = append(cmd.Env, tc.env)
+			}
+			if res := r.finish(cmd); res.code != 0 || res.out != tc.out {
+				t.Errorf("%s %s %q: %+v, want %q", r.program, tc.env, tc.args, res, tc.out)
+			}
 		}
 	}
 	r.fails("is not open", "run", "--preserve-fds", "2", "c")
 }
 
-// TestShared: what a container writes on our streams comes through a pipe whole, also much of it.
+// TestMuchOutput: what a container writes on our streams comes through a pipe whole, also much of it.
 func TestMuchOutput(t *testing.T) {
 	const size = 8 << 20
 	r := newRig(t, "head", "-c", strconv.Itoa(size), "/dev/zero")

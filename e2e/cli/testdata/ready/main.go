@@ -1,4 +1,4 @@
-// Command ready says over NOTIFY_SOCKET that it is ready, among other things that are none of its business, and sleeps.
+// Command ready says over NOTIFY_SOCKET what its arguments are, a datagram each, and sleeps.
 package main
 
 import (
@@ -12,7 +12,7 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	for _, msg := range []string{"STATUS=starting", "MAINPID=1\nREADY=1\nFDSTORE=1"} {
+	for _, msg := range os.Args[1:] {
 		if _, err := conn.Write([]byte(msg)); err != nil {
 			panic(err)
 		}
