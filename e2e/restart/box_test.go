@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,40 +54,56 @@ func newStreams(t *testing.T, dir string, terminal bool) *streams {
 	return s
 }
 
-// read starts a reader of stdout and stderr, and opens stdin.
+// read starts to read stdout and stderr, and opens stdin. As containerd does it waits for a writer: without one there is nothing to read,
+// whatever the FIFO still holds.
 func (s *streams) read(t *testing.T) {
 	t.Helper()
-	var files []*os.File
-	open := func(path string, flags int) *os.File {
-		if path == "" {
-			return nil
-		}
-		f, err := os.OpenFile(path, flags|unix.O_NONBLOCK, 0)
-		if err != nil {
+	if s.Stdin != "" {
+		var err error
+		if s.keyboard, err = os.OpenFile(s.Stdin, os.O_RDWR|unix.O_NONBLOCK, 0); err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, f)
-		return f
 	}
-	s.keyboard = open(s.Stdin, os.O_RDWR)
+	var mu sync.Mutex
+	var files []*os.File
+	left := false
 	var done sync.WaitGroup
-	for _, path := range []string{s.Stdout, s.Stderr} {
-		if f := open(path, os.O_RDONLY); f != nil {
-			done.Go(func() { s.copy(f) })
-		}
+	paths := []string{s.Stdout}
+	if s.Stderr != "" {
+		paths = append(paths, s.Stderr)
+	}
+	for _, path := range paths {
+		done.Go(func() {
+			f, err := os.Open(path)
+			mu.Lock()
+			files = append(files, f)
+			late := left
+			mu.Unlock()
+			if err == nil && !late {
+				s.copy(f)
+			}
+		})
 	}
 	s.stop = sync.OnceFunc(func() {
+		mu.Lock()
+		left = true
 		for _, f := range files {
 			f.SetReadDeadline(time.Now())
 		}
+		mu.Unlock()
+		for _, path := range paths { // who still waits for a writer gets one
+			if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+				defer f.Close()
+			}
+		}
 		done.Wait()
-		for _, f := range files {
-			f.Close()
+		for _, f := range append(files, s.keyboard) {
+			f.Close() // nil as well
 		}
 	})
 }
 
-// copy reads until leave. An end of file is only that nobody writes now.
+// copy reads to the end, or until leave.
 func (s *streams) copy(f *os.File) {
 	buf := make([]byte, 4096)
 	for {
@@ -96,9 +111,7 @@ func (s *streams) copy(f *os.File) {
 		s.mu.Lock()
 		s.text.Write(buf[:n])
 		s.mu.Unlock()
-		if err == io.EOF {
-			time.Sleep(time.Millisecond)
-		} else if err != nil { // the deadline
+		if err != nil {
 			return
 		}
 	}

@@ -171,7 +171,7 @@ func (o *IO) openOutputs(ctx context.Context, cfg Config, stdout, stderr target)
 }
 
 func newOutput(cfg Config, name string) *stream {
-	return &stream{keep: -1, output: true, onError: func(err error) {
+	return &stream{keep: -1, output: true, gone: make(chan struct{}), onError: func(err error) {
 		cfg.Log.Warn("output is lost", "container", cfg.ContainerID, "stream", name, "error", err)
 	}}
 }
@@ -278,10 +278,12 @@ func (o *IO) begin(terminal bool) {
 func (o *IO) copyOutputs() {
 	for _, s := range o.outs {
 		go func() {
-			s.run()
+			defer s.close()
+			s.move()
 			if o.pending.Add(-1) == 0 {
 				close(o.drained)
 			}
+			s.awaitReader()
 		}()
 	}
 }

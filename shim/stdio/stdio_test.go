@@ -226,6 +226,36 @@ func TestOutputEndsWithoutClose(t *testing.T) {
 	}
 }
 
+// A client that was away when the process ended opens the FIFO as containerd does, which waits for a writer, and gets everything and then the
+// end.
+func TestReaderComesLate(t *testing.T) {
+	out := mkfifo(t, "out")
+	r := reader(t, out)
+	o := open(t, Config{Stdout: out})
+	r.Close()
+	if err := start(t, o, "say", "last words", "").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	drain(t, o)
+	type result struct {
+		text []byte
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		text, err := os.ReadFile(out)
+		got <- result{text, err}
+	}()
+	select {
+	case r := <-got:
+		if r.err != nil || string(r.text) != "last words" {
+			t.Errorf("got %q, %v", r.text, r.err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the FIFO has no writer, or no end")
+	}
+}
+
 func TestNobodyReads(t *testing.T) {
 	out := mkfifo(t, "out")
 	o := open(t, Config{Stdout: out})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,16 +38,41 @@ type stream struct {
 	moving atomic.Bool
 
 	closing sync.Once
-	mu      sync.Mutex // guards ended and kept: the descriptors behind them are asked from outside
-	ended   bool       // src is closed
-	kept    bool       // keep is closed
+	gone    chan struct{} // closed by close; nil but for an output
+	mu      sync.Mutex    // guards ended and kept: the descriptors behind them are asked from outside
+	ended   bool          // src is closed
+	kept    bool          // keep is closed
 }
 
 // run moves everything and closes the stream.
 func (s *stream) run() {
 	defer s.close()
+	s.move()
+}
+
+// move moves everything.
+func (s *stream) move() {
 	if err := copyAll(s.src, s.write, &s.moving); err != nil {
 		s.report(err)
+	}
+}
+
+// The pause between two looks at a FIFO that nobody has emptied yet. Nothing tells of that.
+const (
+	firstPause = 50 * time.Microsecond
+	lastPause  = 100 * time.Millisecond
+)
+
+// awaitReader returns when a FIFO has been read to its end, or the stream is closed. As long as we have it open for writing, a
+// client that was away can open it: containerd, started again, opens it as one does that waits for a writer, and would give
+// up the last words of a container that ended meanwhile.
+func (s *stream) awaitReader() {
+	for pause := firstPause; !s.delivered(); pause = min(2*pause, lastPause) {
+		select {
+		case <-time.After(pause):
+		case <-s.gone:
+			return
+		}
 	}
 }
 
@@ -104,6 +130,9 @@ func (s *stream) close() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.ended = true
+		if s.gone != nil {
+			close(s.gone)
+		}
 		if s.src != nil {
 			s.src.Close()
 		}
