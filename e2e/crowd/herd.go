@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -224,7 +225,7 @@ func (h *herd) statistics(title, group string, n, seconds int, t *table) error {
 	ask := func() error {
 		for _, task := range h.tasks {
 			if _, err := task.Metrics(h.ctx); err != nil {
-				return fmt.Errorf("metrics of %s: %w", task.ID(), err)
+				return fmt.Errorf("metrics of %s: %w\n%s", task.ID(), err, tail(h.daemon.Log(), 5))
 			}
 		}
 		return nil
@@ -268,4 +269,10 @@ func (h *herd) statistics(title, group string, n, seconds int, t *table) error {
 	put("private memory per container, first", "KiB", before.private/float64(n))
 	put("private memory per container, last", "KiB", after.private/float64(n))
 	return h.end()
+}
+
+// tail returns the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.SplitAfter(text, "\n")
+	return strings.Join(all[max(0, len(all)-lines-1):], "")
 }

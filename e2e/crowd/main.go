@@ -45,6 +45,7 @@ const group = "crowd"
 
 func crowd(ctx context.Context, s scale, runtimes []string) error {
 	t := &table{names: runtimes}
+	defer func() { fmt.Print(t) }() // also what there is when something fails
 	for _, m := range []struct {
 		title   string
 		n       int
@@ -66,7 +67,6 @@ func crowd(ctx context.Context, s scale, runtimes []string) error {
 			}
 		}
 	}
-	fmt.Print(t)
 	return nil
 }
 
