@@ -107,6 +107,8 @@ test-podman: build runc $(PEERS)/podman-4.3 $(PEERS)/podman-5.8 ## gosudacon und
 
 test-cri: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## Kubernetes' critest: gosuda in each way that it is deployed, and runc beside it
 	@e2e/peers/packages.sh iptables util-linux
+	$(call step,containerd starts again under pods)
+	@CGO_ENABLED=0 $(E2E) run ./cri -pod
 	$(call step,critest ($(CRITOOLS_VERSION)))
 	@CGO_ENABLED=0 $(E2E) run ./cri $(ARGS)
 

@@ -26,7 +26,7 @@ func main() {
 	names := flag.String("handlers", "runc,gosuda,gosuda-table,in-place", "runtime handlers to run critest with, separated by commas; the first is what the others are compared with")
 	flag.StringVar(&s.focus, "run", "", "run the specs whose name matches this regular expression")
 	flag.BoolVar(&s.verbose, "v", false, "print what critest prints, and containerd's log when something is left behind")
-	flag.BoolVar(&s.pod, "pod", false, "run one pod with crictl instead of critest")
+	flag.BoolVar(&s.pod, "pod", false, "run one pod with crictl, and start containerd again under it, instead of critest")
 	flag.BoolVar(&s.benchmark, "benchmark", false, "run critest's benchmarks instead of its validation")
 	flag.IntVar(&s.rounds, "rounds", 3, "with -benchmark: runs of each handler, in turn")
 	flag.IntVar(&s.number, "number", 20, "with -benchmark: pods, and containers, in a run")
