@@ -95,6 +95,9 @@ func (w *watcher) startLocked() (err error) {
 		return nil
 	}
 	if w.inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK); err != nil {
+		if err == unix.EMFILE {
+			return fmt.Errorf("inotify_init1: %w (the user has all that sysctl fs.inotify.max_user_instances or RLIMIT_NOFILE allows)", err)
+		}
 		return os.NewSyscallError("inotify_init1", err)
 	}
 	if w.epollFd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
