@@ -28,6 +28,8 @@ NERDCTL_VERSION    := $(shell awk '$$2 == "github.com/containerd/nerdctl/v2" { p
 CNI_VERSION        := $(shell awk '$$1 == "github.com/containernetworking/plugins" { print $$2 }' e2e/peers/cni/go.mod)
 CRITOOLS_VERSION   := $(shell awk '$$2 == "sigs.k8s.io/cri-tools" { print $$3 }' e2e/peers/cri-tools/go.mod)
 NERDCTL    := $(PEERS)/nerdctl-$(NERDCTL_VERSION)
+BUILDKIT_VERSION   := $(shell awk '$$1 == "github.com/moby/buildkit" { print $$2 }' e2e/peers/buildkit/go.mod)
+BUILDKIT   := $(PEERS)/buildkit-$(BUILDKIT_VERSION)
 CNI        := $(PEERS)/cni-$(CNI_VERSION)
 CRITOOLS   := $(PEERS)/cri-tools-$(CRITOOLS_VERSION)
 
@@ -74,7 +76,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-cri test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -104,6 +106,10 @@ test-podman: build runc $(PEERS)/podman-4.3 $(PEERS)/podman-5.8 ## gosudacon und
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m -parallel 4 ./podman $(if $(ARGS),-args $(ARGS))
 	$(call step,podman tests (5.8))
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m -parallel 4 ./podman -args -root podman-5.8 $(ARGS)
+
+test-buildkit: build buildkit busybox ## gosudacon under BuildKit's OCI worker
+	$(call step,BuildKit tests ($(BUILDKIT_VERSION)))
+	@$(E2E) test -count=1 -timeout 10m -parallel 4 ./buildkit $(if $(ARGS),-args $(ARGS))
 
 test-cri: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## Kubernetes' critest: gosuda in each way that it is deployed, and runc beside it
 	@e2e/peers/packages.sh iptables util-linux
@@ -238,7 +244,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 
 ## peers and tools
 
-.PHONY: peers containerd runc crun criu runtime-tools nerdctl cni cri-tools busybox
+.PHONY: peers containerd runc crun criu runtime-tools nerdctl buildkit cni cri-tools busybox
 peers: containerd runc crun criu $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid $(PEERS)/arm64 # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
@@ -281,6 +287,14 @@ $(NERDCTL)/nerdctl:
 	$(call step,build nerdctl $(NERDCTL_VERSION): some minutes the first time)
 	@mkdir -p $(NERDCTL)
 	@cd e2e/peers/nerdctl && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(NERDCTL)/ github.com/containerd/nerdctl/v2/cmd/nerdctl
+
+buildkit: $(BUILDKIT)/buildkitd
+	@ln -sfn $(notdir $(BUILDKIT)) $(PEERS)/buildkit
+
+$(BUILDKIT)/buildkitd:
+	$(call step,build BuildKit $(BUILDKIT_VERSION): some minutes the first time)
+	@mkdir -p $(BUILDKIT)
+	@cd e2e/peers/buildkit && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BUILDKIT)/ tool
 
 cni: $(CNI)/bridge
 	@ln -sfn $(notdir $(CNI)) $(PEERS)/cni
