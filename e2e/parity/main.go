@@ -65,6 +65,9 @@ func (s *suite) run(ctx context.Context, names []string, only string) (err error
 			chosen = append(chosen, v)
 		}
 	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no bundle matches %q", only)
+	}
 	if s.list {
 		for _, v := range chosen {
 			fmt.Println(v.name)
