@@ -87,7 +87,7 @@ test-unit: busybox images ## the tests of the packages alone
 	$(call step,unit tests)
 	@CGO_ENABLED=0 $(GO) test -tags no_grpc ./...
 
-test-cli: build runc criu busybox ## gosudacon as its callers call it, with runc beside it
+test-cli: build runc crun criu busybox ## gosudacon as its callers call it, with runc and crun beside it
 	@e2e/peers/packages.sh procps jq uidmap
 	$(call step,command line tests)
 	@$(E2E) test -count=1 -timeout 10m ./cli $(if $(ARGS),-args $(ARGS))

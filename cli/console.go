@@ -16,6 +16,8 @@ import (
 // process has it open any more.
 func console(ctx context.Context, c *call) (int, error) {
 	path := c.args[0]
+	ctx, stop := cancelledBySignal(ctx) // before there is a socket to be removed
+	defer stop()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if errors.Is(err, unix.EADDRINUSE) {
 		return 0, fmt.Errorf("listen on %s: it exists: remove it first", path)
@@ -23,8 +25,6 @@ func console(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	ctx, stop := cancelledBySignal(ctx)
-	defer stop()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	if isTerminal(c.Streams.Err) {
 		fmt.Fprintf(c.Streams.Err, "waiting for: gosudacon create --console-socket %s ID\n", path)
