@@ -443,3 +443,228 @@ func TestCheckpointRefused(t *testing.T) {
 	r.fails("criu failed", "restore", "--image-path", images, "d")
 	r.fails("container does not exist", "state", "d")
 }
+
+// TestCheckpointsOfRunc: what runc has dumped can be restored, and the other way round.
+func TestCheckpointsOfRunc(t *testing.T) {
+	for _, name := range []string{"runc first", "gosudacon first"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, counter...)
+			r.needCriu()
+			stdin := r.withPipes()
+			r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/tmp", Type: "bind", Source: r.dir, Options: []string{"rbind", "ro"}})
+			r.spec.Linux.MaskedPaths = []string{"/proc/timer_list", "/sys/firmware"}
+			r.writeConfig()
+			first, second := r.withRunc(), r
+			if name != "runc first" {
+				first, second = second, first
+			}
+			out := first.startWith(stdin, "run", "--detach", "c")
+			last := r.count(out, 0, 3)
+			first.ok("checkpoint", "--image-path", r.path("images"), "c")
+			last = r.count(out, last, 0)
+			r.reap()
+			out = second.startWith(stdin, "restore", "--detach", "--image-path", r.path("images"), "c")
+			r.count(out, last, 3)
+			second.expect("c", specs.StateRunning)
+			second.ok("delete", "--force", "c")
+			r.reap()
+		})
+	}
+}
+
+// withPipes returns a pipe for the standard input: runc cannot dump a file of the host's.
+func (r *rig) withPipes() *os.File {
+	r.t.Helper()
+	in, w, err := os.Pipe()
+	r.check(err)
+	r.t.Cleanup(func() { in.Close(); w.Close() })
+	return in
+}
+
+// startWith is start with pipes for the other streams too.
+func (r *rig) startWith(stdin *os.File, args ...string) *bufio.Scanner {
+	r.t.Helper()
+	out, w, err := os.Pipe()
+	r.check(err)
+	r.t.Cleanup(func() { out.Close() })
+	cmd := r.command(args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, w, w
+	res := r.finish(cmd)
+	w.Close()
+	out.SetReadDeadline(time.Now().Add(20 * time.Second))
+	lines := bufio.NewScanner(out)
+	if res.code != 0 {
+		lines.Scan()
+		r.t.Fatalf("%s %q: exit code %d: %s", r.program, args, res.code, lines.Text())
+	}
+	return lines
+}
+
+// TestRestoreUndone: processes that are there already when a restore fails, or is given up, go again, with everything else.
+func TestRestoreUndone(t *testing.T) {
+	r := newRig(t, counter...)
+	r.needCriu()
+	r.count(r.start("run", "-d", "c"), 0, 2)
+	r.ok("checkpoint", "--image-path", r.path("images"), "c")
+	r.reap()
+	r.spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat >/dev/null; echo no >&2; exit 3"}}}}
+	r.writeConfig()
+	r.fails("hooks.createRuntime[0] /bin/sh: exit status 3", "restore", "-d", "--image-path", r.path("images"), "c")
+	r.fails("container does not exist", "state", "c")
+	r.reap()
+
+	r.spec.Hooks.CreateRuntime[0].Args = []string{"sh", "-c", "cat >/dev/null; touch " + r.path("waiting") + "; exec sleep 1000"}
+	r.writeConfig()
+	cmd := r.command("restore", "-d", "--image-path", r.path("images"), "c")
+	r.check(cmd.Start())
+	r.eventually("the hook runs", func() bool { return exists(r.path("waiting")) })
+	r.check(cmd.Process.Signal(unix.SIGTERM))
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	r.fails("container does not exist", "state", "c")
+	r.reap()
+}
+
+// TestRestoredCgroups: limits are those of the config, and a cgroup that the container has made is there again.
+func TestRestoredCgroups(t *testing.T) {
+	r := newRig(t, "sh", "-c", "mkdir /sys/fs/cgroup/pids/inner && echo 0 > /sys/fs/cgroup/pids/inner/cgroup.procs; "+counter[2])
+	r.needCriu()
+	limit := int64(64 << 20)
+	r.spec.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
+	if r.isCgroup2() {
+		r.spec.Process.Args[2] = strings.ReplaceAll(r.spec.Process.Args[2], "/sys/fs/cgroup/pids", "/sys/fs/cgroup")
+	}
+	r.spec.Linux.Namespaces = append(r.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"rw"}})
+	r.writeConfig()
+	out := r.start("run", "-d", "c")
+	last := r.count(out, 0, 2)
+	r.ok("checkpoint", "--image-path", r.path("images"), "c")
+	last = r.count(out, last, 0)
+	r.reap()
+	limit = 48 << 20
+	r.spec.Linux.CgroupsPath = r.cgroups + "/other"
+	r.writeConfig()
+	out = r.start("restore", "-d", "--image-path", r.path("images"), "c")
+	r.count(out, last, 2)
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(r.state("c").Pid) + "/cgroup")
+	r.check(err)
+	if !strings.Contains(string(text), "/other/inner") {
+		t.Errorf("cgroups: %s", text)
+	}
+	if got := r.ok("events", "--stats", "c"); !strings.Contains(got, strconv.FormatInt(limit, 10)) {
+		t.Errorf("figures without the limit %d: %s", limit, got)
+	}
+	r.ok("delete", "--force", "c")
+	r.reap()
+}
+
+func (r *rig) isCgroup2() bool { return exists("/sys/fs/cgroup/cgroup.controllers") }
+
+// TestCheckpointUserNamespace: ids are mapped as before.
+func TestCheckpointUserNamespace(t *testing.T) {
+	r := newRig(t, counter...)
+	r.needCriu()
+	r.spec.Linux.Namespaces = append(r.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+	r.spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	r.spec.Linux.GIDMappings = r.spec.Linux.UIDMappings
+	r.writeConfig()
+	r.check(os.Chmod(r.dir, 0o755))
+	r.check(os.Chmod(filepath.Dir(r.dir), 0o755))
+	in := r.withPipes()
+	out := r.startWith(in, "run", "-d", "c")
+	last := r.count(out, 0, 2)
+	r.ok("checkpoint", "--image-path", r.path("images"), "c")
+	last = r.count(out, last, 0)
+	r.reap()
+	r.fails("Permission denied", "restore", "-d", "--image-path", r.path("images"), "c")
+	if out, err := exec.Command("chmod", "-R", "a+rX", r.path("images")).CombinedOutput(); err != nil { // criu reads them as the container's root
+		t.Fatalf("%v: %s", err, out)
+	}
+	out = r.startWith(in, "restore", "-d", "--image-path", r.path("images"), "c")
+	r.count(out, last, 2)
+	if got := r.ok("exec", "c", "sh", "-c", "id -u; cat /proc/1/uid_map; echo x > /dev/null && echo null"); strings.Join(strings.Fields(got), " ") != "0 0 100000 65536 null" {
+		t.Errorf("inside: %q", got)
+	}
+	r.ok("delete", "--force", "c")
+	r.reap()
+}
+
+// TestLazyPages: memory that comes when it is first used, from a daemon of criu's that reads the images.
+func TestLazyPages(t *testing.T) {
+	r := newRig(t, counter...)
+	r.needCriu()
+	out := r.start("run", "-d", "c")
+	last := r.count(out, 0, 2)
+	r.ok("checkpoint", "--image-path", r.path("images"), "c")
+	last = r.count(out, last, 0)
+	r.reap()
+	r.check(os.Mkdir(r.path("work"), 0o700))
+	daemon := exec.Command("criu", "lazy-pages", "--images-dir", r.path("images"), "--work-dir", r.path("work"), "--log-file", "lazy.log")
+	r.check(daemon.Start())
+	defer daemon.Process.Kill()
+	r.eventually("criu's daemon listens", func() bool { return exists(r.path("work/lazy-pages.socket")) })
+	out = r.start("restore", "-d", "--lazy-pages", "--image-path", r.path("images"), "--work-path", r.path("work"), "c")
+	r.count(out, last, 5)
+	r.check(daemon.Wait())
+	r.ok("delete", "--force", "c")
+	r.reap()
+}
+
+// TestPageServerOfADump: who waits is told when pages can be asked for. When whoever asks has all that he wants, the
+// dump has ended.
+func TestPageServerOfADump(t *testing.T) {
+	r := newRig(t, counter...)
+	r.needCriu()
+	out := r.start("run", "-d", "c")
+	r.count(out, 0, 2)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r.check(err)
+	address := l.Addr().String()
+	l.Close()
+	ready, w, err := os.Pipe()
+	r.check(err)
+	defer ready.Close()
+	dump := r.command("checkpoint", "--lazy-pages", "--page-server", address, "--status-fd", "3", "--image-path", r.path("images"), "c")
+	dump.ExtraFiles = []*os.File{w}
+	r.check(dump.Start())
+	defer dump.Process.Kill()
+	w.Close()
+	ready.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if b, err := io.ReadAll(ready); err != nil || string(b) != "\x00" {
+		t.Fatalf("status: %q, %v", b, err)
+	}
+	conn, err := net.Dial("tcp", address)
+	r.check(err)
+	conn.Close()
+	r.check(dump.Wait())
+	r.fails("container does not exist", "state", "c")
+	r.reap()
+}
+
+// TestPreDump: a dump after a pre-dump needs what has changed meanwhile only, if the kernel can tell.
+func TestPreDump(t *testing.T) {
+	r := newRig(t, counter...)
+	r.needCriu()
+	out := r.start("run", "-d", "c")
+	last := r.count(out, 0, 2)
+	res := r.run("checkpoint", "--pre-dump", "--image-path", r.path("images/one"), "c")
+	if strings.Contains(res.err, "CONFIG_MEM_SOFT_DIRTY") {
+		r.count(out, last, 2) // nothing has happened to it
+		r.ok("delete", "--force", "c")
+		r.reap()
+		t.Skip("the kernel has no CONFIG_MEM_SOFT_DIRTY")
+	}
+	if res.code != 0 {
+		t.Fatal(res.err)
+	}
+	last = r.count(out, last, 2)
+	r.ok("checkpoint", "--parent-path", "../one", "--image-path", r.path("images/two"), "c")
+	last = r.count(out, last, 0)
+	r.reap()
+	r.count(r.start("restore", "-d", "--image-path", r.path("images/two"), "c"), last, 3)
+	r.ok("delete", "--force", "c")
+	r.reap()
+}

@@ -17,6 +17,9 @@ func (t Tree) Criu() (dir, missing string, err error) {
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return "", "", fmt.Errorf("run criu: %w", err)
 	}
+	if strings.Contains(string(out), "Too many open files") { // the machine's limit of inotify instances, not its kernel
+		return "", "", fmt.Errorf("run criu: %s", out)
+	}
 	if err != nil {
 		return dir, "criu check: " + strings.TrimSpace(string(out)), nil
 	}

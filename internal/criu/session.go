@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,7 +98,10 @@ type Notification struct {
 // work and is Do's. When ctx ends, criu is killed: a dump should not be interrupted like that, the processes would be left as
 // criu has changed them.
 func (s *Session) Do(ctx context.Context, k Kind, o *Options, tell func(Notification) error) error {
-	defer context.AfterFunc(ctx, func() { s.cmd.Process.Kill() })()
+	defer context.AfterFunc(ctx, func() {
+		s.cmd.Process.Kill()
+		s.conn.SetReadDeadline(time.Unix(1, 0)) // what criu has made holds its end of the connection
+	})()
 	r, err := s.exchange(EncodeRequest(k, o), tell)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -168,20 +168,30 @@ func externalFiles(links []string) []string {
 	return list
 }
 
-// inheritStdio gives the processes criu's own standard streams in place of what was outside; null is a descriptor of criu's
-// on /dev/null, for who had that.
-func inheritStdio(links []string, null int) []criu.InheritFD {
-	var list []criu.InheritFD
+// inheritStdio gives the processes criu's own standard streams in place of what was outside. For each of nulls one gets a file
+// on /dev/null, which criu is to inherit from the number first on: it closes what it has taken.
+func inheritStdio(links []string, first int) (list []criu.InheritFD, nulls int) {
+	seen := map[string]bool{}
+	add := func(key string, fd int) bool {
+		if seen[key] {
+			return false // the same file as an earlier one
+		}
+		seen[key] = true
+		list = append(list, criu.InheritFD{Key: key, FD: fd})
+		return true
+	}
 	for fd, link := range links {
 		m := fileLink.FindStringSubmatch(link)
 		switch {
 		case m != nil && m[2] == devNull:
-			list = append(list, criu.InheritFD{Key: m[1], FD: null})
+			if add(m[1], first+nulls) {
+				nulls++
+			}
 		case m != nil:
-			list = append(list, criu.InheritFD{Key: m[1], FD: fd})
+			add(m[1], fd)
 		case pipeLink.MatchString(link):
-			list = append(list, criu.InheritFD{Key: link, FD: fd})
+			add(link, fd)
 		}
 	}
-	return list
+	return list, nulls
 }

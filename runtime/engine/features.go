@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"strconv"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
+	"github.com/gosuda/gosudacon/internal/criu"
 	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
 	"github.com/gosuda/gosudacon/runtime/internal/host"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
@@ -39,8 +42,17 @@ func Features() *features.Features {
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: new(true)}},
 			NetDevices:      &features.NetDevices{Enabled: new(true)},
 		},
-		PotentiallyUnsafeConfigAnnotations: []string{cgroup.PropertyPrefix},
+		PotentiallyUnsafeConfigAnnotations: []string{cgroup.PropertyPrefix, criuConfigAnnotation},
+		Annotations:                        map[string]string{checkpointAnnotation: strconv.FormatBool(hasCriu())},
 	}
+}
+
+// checkpointAnnotation is runc's name for that the engine can checkpoint containers: with the program that there is, or is not.
+const checkpointAnnotation = "org.opencontainers.runc.checkpoint.enabled"
+
+func hasCriu() bool {
+	_, err := criu.Find("")
+	return err == nil
 }
 
 func hookNames() []string {

@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +27,25 @@ func refused(t *testing.T, spec *specs.Spec, property string) bool {
 	_, err := plan.Compile(spec, "/bundle", &plan.Facts{CgroupV2: true, LastCap: 40}, plan.Options{ID: "x", RootPath: "/bundle/rootfs"})
 	var e *plan.Error
 	return errors.As(err, &e) && strings.HasPrefix(e.Path, property)
+}
+
+// TestFeaturesKnowCriu: checkpoints are advertised where criu is, and that its options can come from a config.
+func TestFeaturesKnowCriu(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	if got := Features().Annotations[checkpointAnnotation]; got != "false" {
+		t.Errorf("without criu: %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "criu"), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f := Features()
+	if got := f.Annotations[checkpointAnnotation]; got != "true" {
+		t.Errorf("with criu: %q", got)
+	}
+	if !slices.Contains(f.PotentiallyUnsafeConfigAnnotations, criuConfigAnnotation) {
+		t.Errorf("annotations that are unsafe: %q", f.PotentiallyUnsafeConfigAnnotations)
+	}
 }
 
 // TestFeaturesTellTheTruth compares what is advertised with what the compiler takes.

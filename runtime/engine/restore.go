@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,7 @@ import (
 type restoration struct {
 	*RestoreRequest
 	options criu.Options
-	links   []string // descriptors.json
+	nulls   int // files on /dev/null that criu inherits
 	plan    *plan.Plan
 	stdio   [3]*os.File // copies
 
@@ -39,12 +40,13 @@ func newRestoration(r *RestoreRequest, spec *specs.Spec, p *plan.Plan) (*restora
 	if err := r.Criu.prepare(&n.options); err != nil {
 		return nil, err
 	}
-	var err error
-	if n.links, err = readLinks(r.Images); err != nil {
+	links, err := readLinks(r.Images)
+	if err != nil {
 		return nil, errorf(InvalidArgument, err, "restore: %v", err)
 	}
 	o := &n.options
-	o.LogFile, o.ConfigFile, o.InheritFDs = restoreLog, criuConfig(spec), inheritStdio(n.links, criu.FirstFile)
+	o.LogFile, o.ConfigFile = restoreLog, criuConfig(spec)
+	o.InheritFDs, n.nulls = inheritStdio(links, criu.FirstFile)
 	o.RestoreSibling, o.EvasiveDevices = true, true
 	o.TCPClose, o.LSMProfile, o.LSMMountContext = r.TCPClose, r.LSMProfile, r.LSMMountContext
 	return n, nil
@@ -83,7 +85,7 @@ const stageName = "criu-root"
 func (c *Container) restore(ctx context.Context, n *restoration) (err error) {
 	fail := func(err error) error { return errorf(Internal, err, "restore: %v", err) }
 	o := n.options
-	files, err := joinNamespaces(c.spec, &o)
+	files, err := joinNamespaces(c.spec, &o, criu.FirstFile+n.nulls)
 	if err != nil {
 		return fail(err)
 	}
@@ -150,7 +152,7 @@ func (c *Container) startCriu(n *restoration, o *criu.Options, files workDirs) (
 		if dirs, err = n.Criu.open(o, false); err != nil {
 			return err
 		}
-		s, err = criu.Start(criu.Setup{Program: n.Program, Stdin: n.stdio[0], Stdout: n.stdio[1], Stderr: n.stdio[2], Files: append([]*os.File{c.engine.host.DevNull}, files...),
+		s, err = criu.Start(criu.Setup{Program: n.Program, Stdin: n.stdio[0], Stdout: n.stdio[1], Stderr: n.stdio[2], Files: append(slices.Repeat([]*os.File{c.engine.host.DevNull}, n.nulls), files...),
 			Start: c.engine.StartChild})
 		return err
 	})
@@ -242,8 +244,9 @@ func (c *Container) adopt(n *restoration, pid int) error {
 	return err
 }
 
-// joinNamespaces has criu use namespaces that are there already. The files are what criu is to inherit.
-func joinNamespaces(spec *specs.Spec, o *criu.Options) (files workDirs, err error) {
+// joinNamespaces has criu use namespaces that are there already. The files are what criu is to inherit, from
+// the number first on.
+func joinNamespaces(spec *specs.Spec, o *criu.Options, first int) (files workDirs, err error) {
 	for _, ns := range spec.Linux.Namespaces {
 		x, external := externalNames[ns.Type]
 		switch {
@@ -254,7 +257,7 @@ func joinNamespaces(spec *specs.Spec, o *criu.Options) (files workDirs, err erro
 				files.close()
 				return nil, err
 			}
-			o.InheritFDs = append(o.InheritFDs, criu.InheritFD{Key: x.name, FD: criu.FirstFile + 1 + len(files)}) // after /dev/null
+			o.InheritFDs = append(o.InheritFDs, criu.InheritFD{Key: x.name, FD: first + len(files)})
 			files = append(files, f)
 		case ns.Type == specs.CgroupNamespace:
 			files.close()
