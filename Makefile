@@ -123,7 +123,7 @@ test-checkpoint: build containerd runc criu nerdctl cni busybox ## checkpoint an
 	$(call step,criu's messages)
 	@$(GO) -C e2e/criu test -count=1 .
 	$(call step,checkpoint tests)
-	@$(E2E) test -count=1 -timeout 10m ./cli ./shimdrive ./task ./nerdctl -run 'Checkpoint|Restore' $(if $(ARGS),-args $(ARGS))
+	@$(E2E) test -count=1 -timeout 10m ./cli ./shimdrive ./task ./nerdctl -run 'Checkpoint|Restore|LazyPages|PageServer|PreDump' $(if $(ARGS),-args $(ARGS))
 
 test-docker: build $(PEERS)/docker-28 ## gosuda's shim and gosudacon under Docker of Debian sid
 	$(call step,Docker tests ($(SHIM)))

@@ -106,6 +106,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Errorf("there is no image %q", image)
 	}
 
+	time.Sleep(time.Second) // ctr names images by the second
 	files := filepath.Join(d.Dir, "images")
 	must(t, d, "task", "checkpoint", "--exit", "--image-path", files, "--work-path", filepath.Join(d.Dir, "work"), id)
 	stopped(t, d, id)
