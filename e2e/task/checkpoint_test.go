@@ -106,12 +106,13 @@ func TestCheckpoint(t *testing.T) {
 		t.Errorf("there is no image %q", image)
 	}
 
-	time.Sleep(time.Second) // ctr names images by the second
-	files := filepath.Join(d.Dir, "images")
-	must(t, d, "task", "checkpoint", "--exit", "--image-path", files, "--work-path", filepath.Join(d.Dir, "work"), id)
-	stopped(t, d, id)
-	if _, err := os.Stat(filepath.Join(d.Dir, "work", "dump.log")); err != nil {
-		t.Error(err)
+	if *containerdFlag == "containerd" { // that of containerd 1 makes no second checkpoint of a container: its config is there already
+		time.Sleep(time.Second) // ctr names images by the second
+		must(t, d, "task", "checkpoint", "--exit", "--image-path", filepath.Join(d.Dir, "images"), "--work-path", filepath.Join(d.Dir, "work"), id)
+		stopped(t, d, id)
+		if _, err := os.Stat(filepath.Join(d.Dir, "work", "dump.log")); err != nil {
+			t.Error(err)
+		}
 	}
 	remove(t, d, id)
 
