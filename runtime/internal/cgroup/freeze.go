@@ -116,6 +116,9 @@ func (c *Cgroup) Frozen() (bool, error) {
 	return state == "1", err
 }
 
+// removalCheck is how often waitEvents looks whether the directory is gone.
+const removalCheck = 200 * time.Millisecond
+
 // waitEvents waits until cgroup.events of the cgroup2 directory satisfies done, or the directory is gone.
 func (c *Cgroup) waitEvents(ctx context.Context, done func(events string) bool) error {
 	path := c.unified + "/cgroup.events"
@@ -144,6 +147,7 @@ func (c *Cgroup) waitEvents(ctx context.Context, done func(events string) bool) 
 		}
 		select {
 		case <-changed:
+		case <-time.After(removalCheck): // nothing tells of that
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -125,6 +126,29 @@ func TestOOMNone(t *testing.T) {
 		stop()
 		if o.calls != 0 {
 			t.Error("told of the end of the cgroup")
+		}
+	})
+}
+
+// A user has 128 instances of inotify and may have more containers: watching takes none, and one descriptor each beside those that the
+// containers share.
+func TestWatchTakesNoInotify(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		before := openFiles()
+		for range 3 {
+			watchOOM(t, create(t, h, limited(64)))
+		}
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if target, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.Contains(target, "inotify") {
+				t.Errorf("descriptor %s is %s", e.Name(), target)
+			}
+		}
+		if now := openFiles(); now > before+3 {
+			t.Errorf("%d files are open, were %d", now, before)
 		}
 	})
 }
