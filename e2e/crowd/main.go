@@ -45,7 +45,7 @@ const group = "crowd"
 
 func crowd(ctx context.Context, s scale, runtimes []string) error {
 	t := &table{names: runtimes}
-	defer func() { fmt.Print(t) }() // also what there is when something fails
+	var failed []error
 	for _, m := range []struct {
 		title   string
 		n       int
@@ -63,11 +63,12 @@ func crowd(ctx context.Context, s scale, runtimes []string) error {
 			title := fmt.Sprintf(m.title, m.n)
 			fmt.Fprintf(os.Stderr, "%s: %s\n", runtime, title)
 			if err := alone(ctx, runtime, s.width, func(h *herd) error { return m.measure(h, title, m.n) }); err != nil {
-				return fmt.Errorf("%s: %s: %w", runtime, title, err)
+				failed = append(failed, fmt.Errorf("%s: %s: %w", runtime, title, err))
 			}
 		}
 	}
-	return nil
+	fmt.Print(t)
+	return errors.Join(failed...)
 }
 
 // alone measures a runtime under a containerd of its own, and fails when something is left of it.

@@ -43,7 +43,12 @@ func (t *table) String() string {
 		}
 		fmt.Fprintf(w, "  %s\t", strings.TrimSpace(l.work+" "+l.unit))
 		for _, name := range t.names {
-			fmt.Fprintf(w, "%s\t", digits(l.values[name]))
+			v, ok := l.values[name]
+			if !ok { // it failed before
+				fmt.Fprint(w, "–\t")
+				continue
+			}
+			fmt.Fprintf(w, "%s\t", digits(v))
 		}
 		fmt.Fprintln(w)
 	}

@@ -48,7 +48,7 @@ func TestSwap(t *testing.T) {
 	}
 	shims := map[string]int{}
 	for id := range boxes {
-		shims[id] = shimOf(t, id)
+		shims[id] = w.shimOf(t, id)
 	}
 
 	install(t, filepath.Join(tree.Bin(), "containerd-shim-gosuda-v2"), installed)
@@ -121,14 +121,14 @@ func install(t *testing.T, from, to string) {
 }
 
 // shimOf returns the process id of the shim that was started for a container.
-func shimOf(t *testing.T, id string) int {
+func (w *world) shimOf(t *testing.T, id string) int {
 	t.Helper()
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range lines {
 		text, _ := os.ReadFile(path)
 		args := strings.Split(string(text), "\x00")
 		i := slices.Index(args, "-id")
-		if strings.Contains(args[0], "containerd-shim-") && i > 0 && args[i+1] == id {
+		if strings.Contains(args[0], "containerd-shim-") && i > 0 && args[i+1] == id && slices.Contains(args, w.Namespace) {
 			pid := 0
 			for _, c := range strings.Split(path, "/")[2] {
 				pid = 10*pid + int(c-'0')
