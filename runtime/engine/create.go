@@ -201,6 +201,16 @@ func (c *Container) abort() error {
 // cleanupTime bounds what is done after the caller's own time is up.
 const cleanupTime = 4 * time.Second
 
+// logRemarks logs what a plan leaves out, and, for who wants to know more, what it needs not do.
+func (e *Engine) logRemarks(p *plan.Plan, about ...any) {
+	for _, w := range p.Warnings {
+		e.opts.Log.Warn(w, about...)
+	}
+	for _, n := range p.Notes {
+		e.opts.Log.Debug(n, about...)
+	}
+}
+
 // prepare does everything that touches nothing: whatever is wrong with the request is said before anything is made.
 func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, err error) {
 	e := c.engine
@@ -246,9 +256,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, w := range p.Warnings {
-		e.opts.Log.Warn(w, "container", r.ID)
-	}
+	e.logRemarks(p, "container", r.ID)
 	c.needsReaping = true
 	for _, n := range c.spec.Linux.Namespaces {
 		if n.Type == specs.PIDNamespace && n.Path == "" {

@@ -39,9 +39,7 @@ func (d *Detached) changeMounts(ctx context.Context, compile func(*specs.Spec) (
 		if err != nil {
 			return errorf(InvalidArgument, err, "%v", err)
 		}
-		for _, w := range p.Warnings {
-			d.engine.opts.Log.Warn(w, "container", d.id)
-		}
+		d.engine.logRemarks(p, "container", d.id)
 		res := d.engine.resources(Stdio{})
 		res.ContainerPidfd = init
 		if res.InitRoot, err = unix.Open(procRoot(d.record.Pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {

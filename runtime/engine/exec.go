@@ -117,9 +117,7 @@ func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *l
 		return nil, err
 	}
 	pl.SetHome(func() string { return homeIn(procRoot(t.initPid), p.User.UID) })
-	for _, w := range pl.Warnings {
-		t.engine.opts.Log.Warn(w, "container", t.id, "exec", name)
-	}
+	t.engine.logRemarks(pl, "container", t.id, "exec", name)
 	res.SendListener = sendListener(func(int) specs.State { return ociState(t.record, specs.StateRunning, t.initPid) })
 	return t.launch(ctx, pl, res)
 }

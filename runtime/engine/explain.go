@@ -20,6 +20,7 @@ import (
 type Explanation struct {
 	Steps    []PlanStep `json:"steps"`              // in their order
 	Warnings []string   `json:"warnings,omitempty"` // what would be left out
+	Notes    []string   `json:"notes,omitempty"`    // what config.json says in vain
 }
 
 // PlanStep is one step of a launch plan.
@@ -44,7 +45,7 @@ func (e *Engine) Explain(r CreateRequest) (*Explanation, error) {
 	if err := missing(p, cg.Paths()); err != nil {
 		return nil, explain(err)
 	}
-	out := &Explanation{Warnings: p.Warnings}
+	out := &Explanation{Warnings: p.Warnings, Notes: p.Notes}
 	for _, d := range cg.Describe() {
 		out.Steps = append(out.Steps, PlanStep{Place: "caller", Config: d.Property, What: d.What})
 	}
@@ -129,6 +130,9 @@ func (x *Explanation) String() string {
 	}
 	for _, w := range x.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	for _, n := range x.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	return b.String()
 }

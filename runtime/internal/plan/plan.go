@@ -13,6 +13,7 @@ import (
 type Plan struct {
 	Steps    []Step
 	Warnings []string // what was left out because the spec or the host says so
+	Notes    []string // what the spec says in vain, as widely used profiles do
 	// ChildMounts: the child makes copies of the host's mounts, which else the caller does before the fork.
 	ChildMounts bool
 	// SendsFiles: the child sends the descriptors that its caller is to have, who else takes them.
@@ -56,6 +57,9 @@ func (p *Plan) String() string {
 	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	return b.String()
 }

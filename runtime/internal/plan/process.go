@@ -159,9 +159,7 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 			return err
 		}
 		if f != nil { // nil: the profile asks for nothing
-			for _, w := range f.Warnings {
-				c.warn(w)
-			}
+			c.plan.Notes = append(c.plan.Notes, f.Warnings...)
 		}
 		filter = f
 	}
