@@ -31,6 +31,10 @@ NERDCTL    := $(PEERS)/nerdctl-$(NERDCTL_VERSION)
 BUILDKIT_VERSION   := $(shell awk '$$1 == "github.com/moby/buildkit" { print $$2 }' e2e/peers/buildkit/go.mod)
 BUILDKIT   := $(PEERS)/buildkit-$(BUILDKIT_VERSION)
 CNI        := $(PEERS)/cni-$(CNI_VERSION)
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2 }' e2e/peers/kubernetes/go.mod)
+ETCD_VERSION       := $(shell awk '$$1 == "go.etcd.io/etcd/server/v3" { print $$2 }' e2e/peers/etcd/go.mod)
+KUBERNETES := $(PEERS)/kubernetes-$(KUBERNETES_VERSION)
+ETCD       := $(PEERS)/etcd-$(ETCD_VERSION)
 CRITOOLS   := $(PEERS)/cri-tools-$(CRITOOLS_VERSION)
 
 # The packages whose tests are about the kernel; make test-cgroup2 runs them on another one.
@@ -76,7 +80,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -135,6 +139,13 @@ test-deploy: build containerd runc cri-tools cni busybox $(PEERS)/busybox/busybo
 	@e2e/peers/packages.sh iptables
 	$(call step,deployment tests)
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m ./deploy $(if $(ARGS),-args $(ARGS))
+
+test-kubernetes: build containerd runc cri-tools cni kubernetes busybox $(PEERS)/busybox/busybox ## pods on a node of Kubernetes: with gosuda, then with runc
+	@e2e/peers/packages.sh iptables iproute2
+	$(call step,Kubernetes tests ($(KUBERNETES_VERSION)))
+	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 15m -parallel 6 ./kubernetes $(if $(ARGS),-args $(ARGS))
+	$(call step,Kubernetes tests with runc)
+	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 15m -parallel 6 ./kubernetes -args -handler runc $(ARGS)
 
 test-legacy: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd criu busybox ## the same under Debian's containerd 1.6 and 1.7
 	$(call step,containerd tests (1.6))
@@ -244,7 +255,7 @@ check: ## format, vet, dependencies and budgets, and the build for arm64
 
 ## peers and tools
 
-.PHONY: peers containerd runc crun criu runtime-tools nerdctl buildkit cni cri-tools busybox
+.PHONY: peers containerd runc crun criu runtime-tools nerdctl buildkit cni cri-tools kubernetes busybox
 peers: containerd runc crun criu $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 $(PEERS)/uml-sid $(PEERS)/arm64 # everything that tests and benchmarks compare with
 
 containerd: $(CONTAINERD)/containerd-shim-runc-v2
@@ -312,6 +323,20 @@ $(CRITOOLS)/critest:
 	@mkdir -p $(CRITOOLS)
 	@cd e2e/peers/cri-tools && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(CRITOOLS)/ sigs.k8s.io/cri-tools/cmd/crictl
 	@e2e/peers/critest.sh $(CRITOOLS) $$($(E2E) run ./cri -print-digest)
+
+kubernetes: $(KUBERNETES)/kubelet $(ETCD)/etcd
+	@ln -sfn $(notdir $(KUBERNETES)) $(PEERS)/kubernetes
+	@ln -sfn $(notdir $(ETCD)) $(PEERS)/etcd
+
+$(KUBERNETES)/kubelet:
+	$(call step,build kube-apiserver and kubectl and kubelet $(KUBERNETES_VERSION): many minutes the first time)
+	@mkdir -p $(KUBERNETES)
+	@cd e2e/peers/kubernetes && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(KUBERNETES)/ tool
+
+$(ETCD)/etcd:
+	$(call step,build etcd $(ETCD_VERSION))
+	@mkdir -p $(ETCD)
+	@cd e2e/peers/etcd && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(ETCD)/etcd go.etcd.io/etcd/server/v3
 
 $(PEERS)/busybox/busybox:
 	@e2e/peers/packages.sh gcc libc6-dev make bzip2 dpkg-dev
