@@ -132,7 +132,7 @@ func mountHint(a plan.Action, is func(unix.Errno) bool) string {
 	case isFS && is(unix.ENODEV):
 		return "this kernel has no file system " + fs.Type
 	case isFS && is(unix.EINVAL):
-		return "an option that " + fs.Type + " does not take"
+		return "an option that " + fs.Type + " does not take, or an id that the user namespace does not have"
 	case isFS && is(unix.EPERM) && fs.Type == "proc":
 		return "in a user namespace it takes a new pid namespace"
 	case isFS && is(unix.EPERM) && fs.Type == "mqueue":

@@ -99,12 +99,20 @@ func (l *lowering) makeEmpty() {
 		return
 	}
 	m, _ := plan.Find[plan.MaskPath](l.plan)
-	fs := emptyFS(m.Label)
-	l.call(unix.SYS_FSOPEN, l.str(fs.Type), imm(unix.FSOPEN_CLOEXEC)).to(t1)
-	for _, p := range fsParams(fs) {
+	l.newFS(regEmpty, emptyFS(m.Label))
+}
+
+// newFS makes a detached mount of a new file system. It uses t1.
+func (l *lowering) newFS(dst reg, m plan.MountFS) {
+	l.call(unix.SYS_FSOPEN, l.str(m.Type), imm(unix.FSOPEN_CLOEXEC)).to(t1)
+	for _, p := range fsParams(m) {
+		if p.Value == "" && p.Key != "source" {
+			l.call(unix.SYS_FSCONFIG, t1.arg(), imm(unix.FSCONFIG_SET_FLAG), l.str(p.Key), imm(0), imm(0))
+			continue
+		}
 		l.call(unix.SYS_FSCONFIG, t1.arg(), imm(unix.FSCONFIG_SET_STRING), l.str(p.Key), l.str(p.Value), imm(0))
 	}
 	l.call(unix.SYS_FSCONFIG, t1.arg(), imm(unix.FSCONFIG_CMD_CREATE), imm(0), imm(0), imm(0))
-	l.call(unix.SYS_FSMOUNT, t1.arg(), imm(unix.FSMOUNT_CLOEXEC), imm(uint64(fs.Attr))).to(regEmpty)
+	l.call(unix.SYS_FSMOUNT, t1.arg(), imm(unix.FSMOUNT_CLOEXEC), imm(uint64(m.Attr))).to(dst)
 	l.call(unix.SYS_CLOSE, t1.arg())
 }

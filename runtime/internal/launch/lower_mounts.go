@@ -101,6 +101,16 @@ func (l *lowering) mountFS(i int, m plan.MountFS) {
 		l.moveMount(l.copyOf(i, m), t0.arg())
 		l.bind(done)
 	}
+	if m.Type == "cgroup2" && m.OrBind == "" {
+		// mount(2) refuses a second view on the same place, such as a bind of the host's /sys brings along.
+		busy, done := l.label(), l.label()
+		mount.on(busy, unix.EBUSY)
+		l.jump(done)
+		l.bind(busy)
+		l.newFS(regCopy, m)
+		l.moveMount(regCopy.arg(), t0.arg())
+		l.bind(done)
+	}
 	if len(m.Propagation) > 0 {
 		l.openRoot(m.Dest, opath).to(t0)
 		l.propagate(t0.arg(), m.Propagation)
