@@ -80,8 +80,8 @@ const (
 	// CgroupsOptional does without, in each hierarchy that this process may not write to, unless the config asks for a path or a
 	// limit there.
 	CgroupsOptional
-	// CgroupsDisabled makes none: the container stays in this process's cgroup, whatever linux.cgroupsPath says, and limits are
-	// refused.
+	// CgroupsDisabled makes none: the container stays in this process's cgroup, whatever linux.cgroupsPath says, and limits
+	// are ignored, with a warning (as crun does).
 	CgroupsDisabled
 )
 

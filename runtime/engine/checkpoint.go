@@ -64,6 +64,9 @@ const (
 
 // Checkpoint writes the state of the container's processes. While an exec runs, it fails. ctx does not interrupt it: half a checkpoint harms the processes.
 func (c *Container) Checkpoint(ctx context.Context, r CheckpointRequest) error {
+	if err := c.engine.mayCheckpoint(); err != nil {
+		return err
+	}
 	d, err := newDump(&r)
 	if err != nil {
 		return err
@@ -96,6 +99,9 @@ func (c *Container) runningExec() string {
 
 // Checkpoint writes the state of the container's processes. Unless they go on, the container is stopped afterwards.
 func (d *Detached) Checkpoint(_ context.Context, r CheckpointRequest) error {
+	if err := d.engine.mayCheckpoint(); err != nil {
+		return err
+	}
 	dump, err := newDump(&r)
 	if err != nil {
 		return err
@@ -112,6 +118,14 @@ func (d *Detached) Checkpoint(_ context.Context, r CheckpointRequest) error {
 		t := &target{engine: d.engine, id: d.id, record: d.record, spec: spec, facts: d.engine.facts(cg), cgroup: cg, initPid: d.record.Pid}
 		return explain(dump.run(t, d.record.Detached.Root))
 	})
+}
+
+// mayCheckpoint refuses checkpoints and restores to an ordinary user.
+func (e *Engine) mayCheckpoint() error {
+	if e.host.User {
+		return errorf(FailedPrecondition, nil, "checkpoints take CAP_CHECKPOINT_RESTORE and more, which an ordinary user does not have")
+	}
+	return nil
 }
 
 // dump is a checkpoint on its way.

@@ -77,6 +77,9 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		}
 	}()
 	if r.Restore != nil {
+		if err = e.mayCheckpoint(); err != nil {
+			return err
+		}
 		if c.restoration, err = newRestoration(r.Restore, c.spec, p); err != nil {
 			return err
 		}
@@ -255,6 +258,9 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 	p, err = plan.Compile(c.spec, r.Bundle, c.facts, plan.Options{ID: r.ID, RootPath: c.root, NoPivot: r.NoPivotRoot})
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, property := range cg.Ignored() {
+		p.Warnings = append(p.Warnings, property+": ignored, cgroups are disabled")
 	}
 	e.logRemarks(p, "container", r.ID)
 	c.needsReaping = true

@@ -25,6 +25,9 @@ func (d *Detached) RemoveMounts(ctx context.Context, list []specs.Mount) error {
 
 // changeMounts runs a plan that ends with plan.End in the container's mount namespace.
 func (d *Detached) changeMounts(ctx context.Context, compile func(*specs.Spec) (*plan.Plan, error)) error {
+	if !d.engine.host.Mounts {
+		return errorf(FailedPrecondition, nil, "change mounts: takes a runtime that may mount, which an ordinary user's may not")
+	}
 	return d.locked(func() error {
 		spec, err := d.Config()
 		if err != nil {

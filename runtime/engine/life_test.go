@@ -525,6 +525,9 @@ func TestMain(m *testing.M) {
 	case "escape":
 		escape()
 		return
+	case "rootless":
+		rootless()
+		return
 	default:
 		abandon(state)
 	}

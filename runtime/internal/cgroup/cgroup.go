@@ -38,7 +38,7 @@ type Config struct {
 	// Annotations may name properties of systemd's unit ("org.systemd.property.TimeoutStopSec": "uint64 3"). Without a unit
 	// they mean nothing.
 	Annotations map[string]string
-	// Disabled makes no cgroup: the container stays in that of this process, and limits are refused.
+	// Disabled makes no cgroup: the container stays in that of this process, and limits mean nothing.
 	Disabled bool
 	// Rootless: this process has no privileges on the host. Where it may not make a cgroup, it does without, unless Path or
 	// Resources ask for it.
@@ -56,6 +56,7 @@ type Cgroup struct {
 	started  bool   // systemd was told of the unit
 	owner    int
 	rootless bool
+	ignored  []string // see Ignored
 	settings []setting
 	// properties of the unit that annotations ask for; what the settings are called there comes on top.
 	properties []systemd.Property
@@ -91,7 +92,8 @@ func New(h *Host, cfg Config) (*Cgroup, error) {
 	}
 	c.devices = &devices
 	if cfg.Disabled {
-		return c, c.without(cfg)
+		c.without(cfg)
+		return c, nil
 	}
 	if err := c.place(cfg); err != nil {
 		return nil, err

@@ -25,22 +25,24 @@ func (c *Cgroup) has(controller string) bool {
 	return c.unified != ""
 }
 
-// without decides on a cgroup that is not to be: nothing can be limited then.
-func (c *Cgroup) without(cfg Config) error {
-	disabled := errors.New("cgroups are disabled")
-	if err := c.needsNone(func(string) error { return disabled }); err != nil {
-		return err
+// without does without any cgroup, and so without limits, as crun does; Ignored names them.
+func (c *Cgroup) without(cfg Config) {
+	for _, s := range c.settings {
+		c.ignored = append(c.ignored, "linux.resources."+s.property)
 	}
+	c.settings = nil
 	if cfg.Resources == nil {
-		return nil
+		return
 	}
-	for i, d := range cfg.Resources.Devices { // those about all that can be done to a device are in every config; crun lets them pass, too
-		if a, err := parseAccess(d.Access); err != nil || a != accessAll {
-			return fmt.Errorf("linux.resources.devices[%d]: %w: %w", i, disabled, ErrNone)
+	for i, d := range cfg.Resources.Devices {
+		if a, err := parseAccess(d.Access); err != nil || a != accessAll { // those about all that can be done are in every config
+			c.ignored = append(c.ignored, fmt.Sprintf("linux.resources.devices[%d]", i))
 		}
 	}
-	return nil
 }
+
+// Ignored returns the properties of config.json that mean nothing because cgroups are disabled.
+func (c *Cgroup) Ignored() []string { return c.ignored }
 
 // needsNone refuses limits for which there is no cgroup; why gives the reason for a controller.
 func (c *Cgroup) needsNone(why func(controller string) error) error {
