@@ -191,7 +191,7 @@ test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on
 	@e2e/uml/run.sh -t 7200 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
 	@$(MAKE) test-cgroup2-next test-systemd test-oci-cgroup2
 
-test-cgroup2-kernel: cgroup2-programs ## the kernel tests alone on pure cgroup v2: two minutes instead of thirty
+test-cgroup2-kernel: cgroup2-programs ## the kernel tests alone on pure cgroup v2: minutes instead of half an hour
 	$(call step,kernel tests on cgroup v2)
 	@e2e/uml/run.sh -t 3600 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
