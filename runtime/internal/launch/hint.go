@@ -2,6 +2,7 @@ package launch
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -131,8 +132,10 @@ func mountHint(a plan.Action, is func(unix.Errno) bool) string {
 		return "the destination is a symbolic link, or leads through a loop of them"
 	case isFS && is(unix.ENODEV):
 		return "this kernel has no file system " + fs.Type
-	case isFS && is(unix.EINVAL):
+	case isFS && is(unix.EINVAL) && slices.ContainsFunc(fs.Params, func(p plan.FSParam) bool { return p.Key == "uid" || p.Key == "gid" }):
 		return "an option that " + fs.Type + " does not take, or an id that the user namespace does not have"
+	case isFS && is(unix.EINVAL):
+		return "an option that " + fs.Type + " does not take"
 	case isFS && is(unix.EPERM) && fs.Type == "proc":
 		return "in a user namespace it takes a new pid namespace"
 	case isFS && is(unix.EPERM) && fs.Type == "mqueue":
