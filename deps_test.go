@@ -95,8 +95,8 @@ var notLinked = map[string]string{
 const (
 	maxSize = 8 << 20 // bytes, stripped, as make build makes it
 	// What all packages' initialisation may allocate, and how often: deterministic, unlike its time.
-	maxInitBytes  = 100 << 10
-	maxInitAllocs = 1000
+	maxInitBytes  = 50 << 10
+	maxInitAllocs = 300
 	maxInitMillis = 20.0 // of time, summed; generous, because a busy machine must not fail the test
 )
 

@@ -86,7 +86,31 @@ func TestStdioLinks(t *testing.T) {
 	if got := externalFile(os.Getpid(), int(null.Fd()), devNull, mounts); got != devNull {
 		t.Errorf("a file on a mount that the process sees: %q", got)
 	}
-	if got := externalFile(os.Getpid(), int(null.Fd()), "/null", nil); !fileLink.MatchString(got) || fileLink.FindStringSubmatch(got)[2] != devNull {
+	got := externalFile(os.Getpid(), int(null.Fd()), "/null", nil)
+	if _, path, ok := cutFile(got); !ok || path != devNull {
 		t.Errorf("a file on another mount: %q", got)
+	}
+}
+
+func TestLinks(t *testing.T) {
+	for link, want := range map[string]string{
+		"file[1f:2a3]:/var/log/c": "file[1f:2a3] /var/log/c",
+		"file[1:2]:/a]:b":         "file[1:2] /a]:b",
+		"file[1:2]:":              "file[1:2] ",
+		"file[1:2]":               "",
+		"file[x:2]:/a":            "",
+		"file[1]:/a":              "",
+		"pipe:[12]":               "",
+		"":                        "",
+	} {
+		key, path, ok := cutFile(link)
+		if got := key + " " + path; ok != (want != "") || ok && got != want {
+			t.Errorf("%q: %q, %t", link, got, ok)
+		}
+	}
+	for link, want := range map[string]bool{"pipe:[12]": true, "pipe:[]": false, "pipe:[1": false, "pipe:[x]": false, "[1]": false, "": false} {
+		if got := isPipe(link); got != want {
+			t.Errorf("%q: %t", link, got)
+		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -28,10 +27,26 @@ const (
 	descriptorsLimit = 64 << 10
 )
 
-var (
-	pipeLink = regexp.MustCompile(`^pipe:\[[0-9]+\]$`)
-	fileLink = regexp.MustCompile(`^(file\[[0-9a-f]+:[0-9a-f]+\]):(.*)$`)
-)
+// isPipe tells whether a link of /proc/PID/fd is of a pipe, "pipe:[INODE]".
+func isPipe(link string) bool {
+	inode, pipe := strings.CutPrefix(link, "pipe:[")
+	inode, end := strings.CutSuffix(inode, "]")
+	_, err := strconv.ParseUint(inode, 10, 64)
+	return pipe && end && err == nil
+}
+
+// cutFile takes "file[MOUNT:INODE]:PATH" apart, into what criu knows the file by and its path.
+func cutFile(link string) (key, path string, ok bool) {
+	ids, path, ok := strings.Cut(link, "]:")
+	rest, file := strings.CutPrefix(ids, "file[")
+	mount, inode, both := strings.Cut(rest, ":")
+	return ids + "]", path, ok && file && both && isHex(mount) && isHex(inode)
+}
+
+func isHex(s string) bool {
+	_, err := strconv.ParseUint(s, 16, 64)
+	return err == nil
+}
 
 // stdioLinks looks at the standard streams of a process, whose container has the processes pids.
 func stdioLinks(pid int, cg *cgroup.Cgroup) ([]string, error) {
@@ -54,7 +69,7 @@ func stdioLinks(pid int, cg *cgroup.Cgroup) ([]string, error) {
 			return nil, err
 		}
 		switch {
-		case !pipeLink.MatchString(link):
+		case !isPipe(link):
 			links[fd] = externalFile(pid, fd, link, mounts)
 		case !isInternal(link, pid, fd, pids):
 			links[fd] = link
@@ -161,8 +176,8 @@ func readLinks(images string) ([]string, error) {
 func externalFiles(links []string) []string {
 	var list []string
 	for _, link := range links {
-		if m := fileLink.FindStringSubmatch(link); m != nil {
-			list = append(list, m[1])
+		if key, _, ok := cutFile(link); ok {
+			list = append(list, key)
 		}
 	}
 	return list
@@ -181,15 +196,15 @@ func inheritStdio(links []string, first int) (list []criu.InheritFD, nulls int) 
 		return true
 	}
 	for fd, link := range links {
-		m := fileLink.FindStringSubmatch(link)
+		key, path, file := cutFile(link)
 		switch {
-		case m != nil && m[2] == devNull:
-			if add(m[1], first+nulls) {
+		case file && path == devNull:
+			if add(key, first+nulls) {
 				nulls++
 			}
-		case m != nil:
-			add(m[1], fd)
-		case pipeLink.MatchString(link):
+		case file:
+			add(key, fd)
+		case isPipe(link):
 			add(link, fd)
 		}
 	}
