@@ -85,6 +85,8 @@ func (s *suite) run(ctx context.Context, names []string, only string) (err error
 	if err != nil {
 		return err
 	}
+	had := parents()
+	defer func() { err = errors.Join(err, removeParents(had)) }()
 	rows := make([]row, len(programs))
 	gate := make(chan struct{}, s.parallel)
 	var wait sync.WaitGroup
