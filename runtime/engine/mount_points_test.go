@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/engine"
 	"github.com/gosuda/gosudacon/runtime/internal/testkit"
@@ -162,6 +163,41 @@ func TestSharedDev(t *testing.T) {
 	}
 	if out, _ := run(t, spec); strings.TrimSpace(out) != want {
 		t.Errorf("in a /dev of its own: %s", out)
+	}
+}
+
+// TestDeviceThere: a node that was there before, here the host's, bound by a mount, keeps its owner and mode; it must be the device that config.json
+// names.
+func TestDeviceThere(t *testing.T) {
+	testkit.NoLeaks(t)
+	host := filepath.Join(t.TempDir(), "node")
+	if err := unix.Mknod(host, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))); err != nil {
+		t.Fatal(err)
+	}
+	with := func(d specs.LinuxDevice) *specs.Spec {
+		mode, id := os.FileMode(0o666), uint32(7)
+		d.Path, d.FileMode, d.UID, d.GID = "/dev/there", &mode, &id, &id
+		spec := testkit.Spec("stat", "-c", "%F %t:%T %a %u:%g", "/dev/there")
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/dev/there", Type: "bind", Source: host, Options: []string{"bind", "dev"}})
+		spec.Linux.Devices = []specs.LinuxDevice{d}
+		return spec
+	}
+	const want = "character special file 1:5 600 0:0"
+	if out, _ := run(t, with(specs.LinuxDevice{Type: "c", Major: 1, Minor: 5})); strings.TrimSpace(out) != want {
+		t.Errorf("in the container: %s, want %s", out, want)
+	}
+	for _, other := range []specs.LinuxDevice{{Type: "c", Major: 1, Minor: 3}, {Type: "b", Major: 1, Minor: 5}, {Type: "p"}} {
+		spec := with(other)
+		spec.Linux.CgroupsPath = "/" + newID()
+		e, _ := newEngine(t)
+		_, err := e.Create(timeout(t), engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
+		if err == nil || !strings.HasPrefix(err.Error(), "linux.devices[0]: ") || !strings.HasSuffix(err.Error(), "file exists") {
+			t.Errorf("%s %d:%d: %v", other.Type, other.Major, other.Minor, err)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(host, &st); err != nil || st.Mode != unix.S_IFCHR|0o600 || st.Uid != 0 || st.Gid != 0 {
+		t.Errorf("on the host: mode %o, owner %d:%d (%v)", st.Mode, st.Uid, st.Gid, err)
 	}
 }
 

@@ -45,20 +45,31 @@ func (l *lowering) ensureNode(dst reg, p string) {
 	l.set(dst, t2.arg())
 }
 
+// device makes a node. One that is there already must be that device, and stays as it is, as with runc and crun: it may be the host's,
+// bound there by a mount.
 func (l *lowering) device(d plan.Device) {
 	typ := map[byte]uint32{'c': unix.S_IFCHR, 'b': unix.S_IFBLK, 'p': unix.S_IFIFO}[d.Type]
 	name := l.parent(d.Path)
-	l.call(unix.SYS_MKNODAT, t1.arg(), l.str(name), imm(typ|d.Mode), imm(unix.Mkdev(d.Major, d.Minor))).tolerate(unix.EEXIST)
-	// What is there now must be that device, whoever made it.
+	there, done := l.label(), l.label()
+	l.call(unix.SYS_MKNODAT, t1.arg(), l.str(name), imm(typ|d.Mode), imm(unix.Mkdev(d.Major, d.Minor))).on(there, unix.EEXIST)
+	if d.UID != 0 || d.GID != 0 {
+		l.openDevice(name, typ, d)
+		l.call(unix.SYS_FCHOWNAT, t0.arg(), l.str(""), imm(d.UID), imm(d.GID), imm(unix.AT_EMPTY_PATH))
+		l.jump(done)
+	}
+	l.bind(there)
+	l.openDevice(name, typ, d)
+	l.bind(done)
+}
+
+// openDevice opens the node name in the directory t1 into t0; it must be d, whoever made it.
+func (l *lowering) openDevice(name string, typ uint32, d plan.Device) {
 	l.openat2(t1.arg(), name, opath|unix.O_NOFOLLOW, 0, 0).to(t0)
 	st := l.statx(t0.arg())
 	l.test(at(st, statxMode), unix.S_IFMT, typ, unix.EEXIST)
 	if d.Type != 'p' {
 		l.test(at(st, statxRdev), 0xffffffff, d.Major, unix.EEXIST)
 		l.test(at(st, statxRdev+4), 0xffffffff, d.Minor, unix.EEXIST)
-	}
-	if d.UID != 0 || d.GID != 0 {
-		l.call(unix.SYS_FCHOWNAT, t0.arg(), l.str(""), imm(d.UID), imm(d.GID), imm(unix.AT_EMPTY_PATH))
 	}
 }
 
