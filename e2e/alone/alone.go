@@ -31,6 +31,8 @@ type Config struct {
 	Empty []string
 	// Bind are directories of the machine, absolute paths without symbolic links, that Root has at the same paths.
 	Bind []string
+	// Processes gives the program a PID namespace of its own, whose process 1 it is: the machine of what it starts, whose mounts are its own.
+	Processes bool
 }
 
 // Start starts the program again in a network namespace and a mount namespace of its own, waits for it, and ends with its exit code. In the
@@ -44,7 +46,7 @@ func Start(c Config) error {
 	if os.Args[0] == aloneName {
 		return c.furnish()
 	}
-	code, err := again()
+	code, err := c.again()
 	if err != nil {
 		return err
 	}
@@ -60,15 +62,19 @@ func Start(c Config) error {
 }
 
 // again runs the program again and returns its exit code. Meanwhile it reaps what others leave, as an init does.
-func again() (code int, err error) {
+func (c Config) again() (code int, err error) {
 	runtime.LockOSThread() // the death of the thread is what kills the child
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
 	}
 	signal.Notify(make(chan os.Signal, 1), unix.SIGINT) // it reaches the child, whose end we see
+	flags := uintptr(unix.CLONE_NEWNET | unix.CLONE_NEWNS)
+	if c.Processes {
+		flags |= unix.CLONE_NEWPID
+	}
 	child, err := os.StartProcess("/proc/self/exe", append([]string{aloneName}, os.Args[1:]...), &os.ProcAttr{
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
-		Sys:   &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL},
+		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
 		return 0, fmt.Errorf("start in namespaces of its own: %w", err)

@@ -16,6 +16,11 @@ func (c Config) furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("make / private in the new mount namespace: %w", err)
 	}
+	if c.Processes {
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("mount proc of the new PID namespace: %w", err)
+		}
+	}
 	if err := loopback(); err != nil {
 		return err
 	}
