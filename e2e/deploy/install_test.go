@@ -11,8 +11,8 @@ func TestInstall(t *testing.T) {
 	m := newMachine(t)
 	before := m.config()
 	m.must("install")
-	if m.restarts != 1 {
-		t.Errorf("%d restarts, want one", m.restarts)
+	if m.Restarts() != 1 {
+		t.Errorf("%d restarts, want one", m.Restarts())
 	}
 	if err := m.pod(func() error {
 		out, err := m.install("remove")
@@ -28,8 +28,8 @@ func TestInstall(t *testing.T) {
 	}); err != nil {
 		t.Errorf("a pod: %v", err)
 	}
-	if m.restarts != 1 {
-		t.Errorf("%d restarts, want one: nothing changed", m.restarts)
+	if m.Restarts() != 1 {
+		t.Errorf("%d restarts, want one: nothing changed", m.Restarts())
 	}
 	m.must("remove")
 	m.clean(before)

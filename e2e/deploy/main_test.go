@@ -41,37 +41,28 @@ func exitOn(err error) {
 
 // machine is a node without gosuda, whose containerd is restarted as a service manager would.
 type machine struct {
-	t        *testing.T
-	d        *containerdtest.Daemon
-	dir      string // of the installer's business
-	restarts int
-	done     chan struct{}
+	t   *testing.T
+	d   *containerdtest.Daemon
+	dir string // of the installer's business, restart.sh among it
+	*node.Manager
 }
 
-// newMachine starts one. restart.sh of its directory restarts containerd; while a file `refuse` is there, it fails instead.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	d, err := site.StartWithout()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{t: t, d: d, dir: filepath.Join(d.Dir, "installer"), done: make(chan struct{})}
-	script := `#!/bin/sh
-cd "$(dirname "$0")"
-[ ! -e refuse ] || exit 1
-touch asked
-while [ -e asked ]; do sleep 0.05; done
-`
-	if err := errors.Join(os.Mkdir(m.dir, 0o755), os.WriteFile(m.file("restart.sh"), []byte(script), 0o755)); err != nil {
+	m := &machine{t: t, d: d, dir: filepath.Join(d.Dir, "installer")}
+	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	stopped := make(chan struct{})
-	go m.serve(stopped)
+	if m.Manager, err = node.NewManager(d, m.dir); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		_, _ = site.Crictl(context.WithoutCancel(t.Context()), d, "rmp", "--all", "--force") // what a test that failed has left
-		close(m.done)
-		<-stopped
-		if err := node.Stop(d, t.Name()); err != nil {
+		if err := errors.Join(m.Close(), node.Stop(d, t.Name())); err != nil {
 			t.Error(err)
 		}
 	})
@@ -79,28 +70,6 @@ while [ -e asked ]; do sleep 0.05; done
 }
 
 func (m *machine) file(name string) string { return filepath.Join(m.dir, name) }
-
-// serve restarts containerd when restart.sh asks for it, until the machine is done.
-func (m *machine) serve(stopped chan<- struct{}) {
-	defer close(stopped)
-	for {
-		select {
-		case <-m.done:
-			return
-		case <-time.After(20 * time.Millisecond):
-		}
-		if _, err := os.Stat(m.file("asked")); err != nil {
-			continue
-		}
-		if err := errors.Join(m.d.Terminate(), m.d.Launch()); err != nil {
-			m.t.Errorf("restart containerd: %v", err)
-		}
-		m.restarts++
-		if err := os.Remove(m.file("asked")); err != nil {
-			m.t.Error(err)
-		}
-	}
-}
 
 // settings are those of install.sh for this machine.
 func (m *machine) settings() []string {

@@ -81,6 +81,7 @@ type Site struct {
 	Dir  string // of everything that is made
 
 	containerd, runc, cni, criTools string // the directories of programs
+	images                          *registry
 	listener                        net.Listener
 }
 
@@ -107,13 +108,13 @@ func NewSite(ctx context.Context) (*Site, error) {
 	if s.Dir, err = os.MkdirTemp("", "gosuda-node-"); err != nil {
 		return nil, err
 	}
-	images := newRegistry()
+	s.images = newRegistry()
 	err = os.Chmod(s.Dir, 0o755) // the users of user namespaces walk through it
 	if err == nil {
-		err = putImages(ctx, tree, s.Dir, images)
+		err = putImages(ctx, tree, s.Dir, s.images)
 	}
 	if err == nil {
-		s.listener, err = images.listen()
+		s.listener, err = s.images.listen()
 	}
 	if err == nil {
 		err = s.writeSettings()
