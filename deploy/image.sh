@@ -34,7 +34,7 @@ layer=$(blob "$work/layer.tar.gz")
 
 cat >"$work/config" <<END
 {"architecture": "$arch", "os": "linux",
- "config": {"Env": ["PATH=/bin"], "Entrypoint": ["/bin/sh", "/gosuda/install.sh"], "Cmd": ["install"], "WorkingDir": "/"},
+ "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Entrypoint": ["/bin/sh", "/gosuda/install.sh"], "Cmd": ["install"], "WorkingDir": "/"},
  "rootfs": {"type": "layers", "diff_ids": ["sha256:$diff"]}}
 END
 config=$(blob "$work/config")
