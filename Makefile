@@ -324,12 +324,12 @@ $(CRITOOLS)/critest:
 	@cd e2e/peers/cri-tools && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(CRITOOLS)/ sigs.k8s.io/cri-tools/cmd/crictl
 	@e2e/peers/critest.sh $(CRITOOLS) $$($(E2E) run ./cri -print-digest)
 
-kubernetes: $(KUBERNETES)/kubelet $(ETCD)/etcd
+kubernetes: $(KUBERNETES)/kube-scheduler $(ETCD)/etcd
 	@ln -sfn $(notdir $(KUBERNETES)) $(PEERS)/kubernetes
 	@ln -sfn $(notdir $(ETCD)) $(PEERS)/etcd
 
-$(KUBERNETES)/kubelet:
-	$(call step,build kube-apiserver and kubectl and kubelet $(KUBERNETES_VERSION): many minutes the first time)
+$(KUBERNETES)/kube-scheduler:
+	$(call step,build the programs of Kubernetes $(KUBERNETES_VERSION): many minutes the first time)
 	@mkdir -p $(KUBERNETES)
 	@cd e2e/peers/kubernetes && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o $(CURDIR)/$(KUBERNETES)/ tool
 

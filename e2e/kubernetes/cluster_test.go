@@ -29,8 +29,8 @@ const (
 	nodeName = "gosuda-node"
 )
 
-// cluster is one node with its own API server. There is no scheduler and no controller: pods name their node, and nobody but the kubelet acts on
-// them.
+// cluster is one node with its own API server. The tests' pods name their node, and nobody but the kubelet acts on them; a scheduler and a few
+// controllers are there for what deploy/ applies.
 type cluster struct {
 	site       *node.Site
 	d          *containerdtest.Daemon
@@ -38,6 +38,9 @@ type cluster struct {
 	kubernetes string // the directory of its programs
 	cgroup     string // below which the kubelet makes those of pods, in every hierarchy
 	started    []*exec.Cmd
+
+	manager *node.Manager // of a machine that gosuda is deployed to, or nil
+	before  []byte        // containerd's configuration before that
 }
 
 // startCluster starts etcd, an API server, a containerd and a kubelet, and returns when the node is ready.
@@ -50,14 +53,20 @@ func startCluster(ctx context.Context) (c *cluster, err error) {
 	if err == nil {
 		c.kubernetes, err = c.site.Tree.Peer("kubernetes")
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case deployed():
+		if err = c.serveInstaller(ctx); err == nil {
+			c.d, err = c.site.StartWithout()
+		}
+	default:
 		c.d, err = c.site.Start()
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.site.Close())
 	}
 	c.dir = c.d.Dir
-	for _, step := range []func() error{
+	steps := []func() error{
 		c.network, c.writeFiles, c.makeCgroups,
 		func() error { return c.start(filepath.Join(etcd, "etcd"), etcdFlags(c.file("etcd"))...) },
 		func() error { return c.start(filepath.Join(c.kubernetes, "kube-apiserver"), c.apiserverFlags()...) },
@@ -67,7 +76,11 @@ func startCluster(ctx context.Context) (c *cluster, err error) {
 		func() error {
 			return c.await(ctx, "the node", "wait", "--for=condition=Ready", "--timeout=1s", "node/"+nodeName)
 		},
-	} {
+	}
+	if deployed() {
+		steps = append(steps, c.control, c.furnish, func() error { return c.deploy(ctx) })
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, c.stop())
 		}
@@ -90,9 +103,9 @@ func (c *cluster) network() error {
 	return nil
 }
 
-// runtimeClass makes the class of the handler, by the manifest that the project deploys.
+// runtimeClass makes the class of a handler that is not deployed, by the manifest that the project deploys.
 func (c *cluster) runtimeClass(ctx context.Context) error {
-	if *handler == node.Runc {
+	if *handler == node.Runc || deployed() {
 		return nil
 	}
 	manifest, err := os.ReadFile(filepath.Join(string(c.site.Tree), "deploy", "runtimeclass.yaml"))
@@ -184,6 +197,16 @@ func (c *cluster) kubeletFlags() []string {
 		"--config=" + c.file("kubelet.yaml"), "--kubeconfig=" + c.file("kubeconfig"), "--root-dir=/var/lib/kubelet", "--hostname-override=" + nodeName,
 		"--node-ip=" + address,
 	}
+}
+
+// control starts what turns a DaemonSet into pods, and deletes them with it.
+func (c *cluster) control() error {
+	flags := []string{"--kubeconfig=" + c.file("kubeconfig"), "--leader-elect=false"}
+	return errors.Join(
+		c.start(filepath.Join(c.kubernetes, "kube-scheduler"), append(flags, "--cert-dir="+c.file("scheduler"))...),
+		c.start(filepath.Join(c.kubernetes, "kube-controller-manager"), append(flags, "--cert-dir="+c.file("controllers"),
+			"--controllers=daemonset-controller,namespace-controller,garbage-collector-controller")...),
+	)
 }
 
 const kubeletConfig = `
@@ -323,7 +346,11 @@ func (c *cluster) collect() error {
 
 // stop ends everything and tells, as an error, what is left of the pods.
 func (c *cluster) stop() error {
-	err := c.collect()
+	var err error
+	if c.manager != nil {
+		err = errors.Join(c.undeploy(context.Background()), c.manager.Close())
+	}
+	err = errors.Join(err, c.collect())
 	for _, cmd := range slices.Backward(c.started) {
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		done := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })

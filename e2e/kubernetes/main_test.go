@@ -26,7 +26,7 @@ var kube *cluster
 func TestMain(m *testing.M) {
 	containerdtest.Main()
 	flag.Parse()
-	exitOn(alone.Start(alone.Config{Empty: append(node.Empty, "/var/lib/kubelet", "/var/log/containers")}))
+	exitOn(alone.Start(alone.Config{Empty: append(node.Empty, "/var/lib/kubelet", "/var/log/containers"), Processes: true}))
 	var err error
 	kube, err = startCluster(context.Background())
 	exitOn(err)
@@ -63,7 +63,12 @@ type object = map[string]any
 // create makes a pod of the handler from its spec and deletes it when the test is over. It returns the pod's name, which is the test's.
 func create(t *testing.T, spec object) string {
 	t.Helper()
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	return createAs(t, strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), spec)
+}
+
+// createAs is create for a test with several pods, each of which has a name of its own.
+func createAs(t *testing.T, name string, spec object) string {
+	t.Helper()
 	spec["nodeName"] = nodeName
 	if *handler != node.Runc {
 		spec["runtimeClassName"] = *handler
