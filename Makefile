@@ -80,7 +80,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats bench-overhead check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -238,6 +238,10 @@ bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd
 
 bench-stats: build containerd runc busybox ## what it costs to ask 100 containers for their statistics every second
 	@$(E2E) run ./crowd -own 0 -pod 0 $(ARGS)
+
+bench-overhead: build containerd runc cri-tools cni kubernetes busybox $(PEERS)/busybox/busybox ## what a pod costs besides its containers, for deploy/runtimeclass.yaml
+	@e2e/peers/packages.sh iptables iproute2
+	@for handler in gosuda runc; do CGO_ENABLED=0 $(E2E) test -v -count=1 ./kubernetes -args -handler $$handler -test.run TestOverhead || exit; done
 
 check: ## format, vet, dependencies and budgets, and the build for arm64
 	$(call step,gofmt)

@@ -15,7 +15,7 @@ func TestRuntimeClass(t *testing.T) {
 	if *handler == "runc" {
 		return
 	}
-	equal(t, "overhead", get(t, pod, "{.spec.overhead.memory}"), "4Mi")
+	equal(t, "overhead", get(t, pod, "{.spec.overhead.memory}"), "8Mi")
 	shim, err := os.ReadFile("/proc/" + parent(t, hostPid(t, pod)) + "/cmdline")
 	if err != nil || !strings.Contains(string(shim), "containerd-shim-gosuda-v2") {
 		t.Errorf("the shim is %q, %v", shim, err)
