@@ -110,6 +110,15 @@ func New(h *Host, cfg Config) (*Cgroup, error) {
 	return c, nil
 }
 
+// At returns the cgroup at an absolute path of every hierarchy, which somebody else has made, for reading its figures.
+func At(h *Host, path string) (*Cgroup, error) {
+	if !filepath.IsAbs(path) || isSystemdPath(path) {
+		return nil, fmt.Errorf("cgroup %q: is not an absolute path", path)
+	}
+	c := &Cgroup{host: h}
+	return c, c.place(Config{Path: path})
+}
+
 // Load returns a cgroup that another process recorded, by its [Cgroup.Paths] and [Cgroup.Unit], for cleaning up.
 //
 // Preconditions: CheckPaths has no objection.
