@@ -20,6 +20,7 @@ import (
 	"github.com/gosuda/gosudacon/shim/daemon"
 	"github.com/gosuda/gosudacon/shim/events"
 	"github.com/gosuda/gosudacon/shim/rpc"
+	"github.com/gosuda/gosudacon/shim/sandbox"
 	"github.com/gosuda/gosudacon/shim/task"
 )
 
@@ -68,6 +69,7 @@ func serve(f bootstrap.Flags) error {
 				Namespace: f.Namespace, Publish: outbox.Publish, Shutdown: host.Shutdown, Log: host.Log,
 			})
 			service.Register(server)
+			sandbox.New(service, host.Log).Register(server)
 			return outbox.Close, nil
 		},
 	})

@@ -95,6 +95,7 @@ func cleanUp(f Flags, bundle string) outcome {
 	o.exit, err = removeContainer(ctx, f, options, bundle)
 	try(err)
 	try(unmount(filepath.Join(bundle, "rootfs")))
+	try(unmount(filepath.Join(bundle, config.PodShm)))
 	try(removeSockets(f, bundle))
 	return o
 }

@@ -40,6 +40,9 @@ func Start(f Flags, stdin io.Reader, stdout *os.File) error {
 	if err != nil {
 		return err
 	}
+	if err := recordPodOptions(options); err != nil {
+		return err
+	}
 	dir, handle, err := openSocketDir(r.socketDir)
 	if err != nil {
 		return err
@@ -106,6 +109,18 @@ func Start(f Flags, stdin io.Reader, stdout *os.File) error {
 	}
 	undo = nil
 	return nil
+}
+
+// recordPodOptions records the options of a sandbox, whose bundle has no config.json: nobody hands them to the shim with the request
+// to create it.
+func recordPodOptions(o config.Options) error {
+	if o == (config.Options{}) {
+		return nil
+	}
+	if _, err := os.Lstat("config.json"); !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return config.WriteBundle(".", o)
 }
 
 // recordSocket records the socket in the bundle.

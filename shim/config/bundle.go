@@ -20,6 +20,12 @@ const (
 	addressFile = "address"
 )
 
+// What a sandbox has in its bundle: a directory with the files of its containers, and in that the mount of their /dev/shm.
+const (
+	PodFiles = "pod"
+	PodShm   = PodFiles + "/shm"
+)
+
 // WriteBundle records the options of a container in its bundle, where `delete` finds them after a crash of the shim.
 func WriteBundle(bundle string, o Options) error {
 	text, err := json.Marshal(o)

@@ -181,7 +181,7 @@ type conn struct {
 func (c *conn) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err := c.read(ctx)
+	err := c.read(context.WithValue(ctx, goneKey{}, ctx.Done()))
 	c.nc.Close()
 	s := c.server
 	s.mu.Lock()
@@ -191,6 +191,14 @@ func (c *conn) serve(ctx context.Context) {
 	}
 	delete(s.conns, c)
 	s.quietLocked()
+}
+
+type goneKey struct{}
+
+// Gone returns a channel that is closed when the client of the call that ctx is of has closed its connection, and when Serve is to end.
+func Gone(ctx context.Context) <-chan struct{} {
+	gone, _ := ctx.Value(goneKey{}).(<-chan struct{})
+	return gone
 }
 
 // read starts each call. What is wrong with one call is answered to that one; the error is that of the connection.

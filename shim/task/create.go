@@ -81,6 +81,7 @@ func (s *Service) create(ctx context.Context, t *task, r *api.CreateTaskRequest)
 		SystemdCgroup: t.options.SystemdCgroup,
 		Trace:         t.options.Trace != "",
 		Restore:       restoreFrom(t, r.Checkpoint),
+		Edit:          s.podEdit(),
 	}
 	for _, m := range r.Rootfs {
 		request.Rootfs = append(request.Rootfs, engine.RootfsMount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})

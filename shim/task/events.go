@@ -13,8 +13,12 @@ import (
 // a container that nobody has heard of has no events.
 func (s *Service) onEvent(e engine.Event) {
 	s.mu.Lock()
-	t := s.tasks[e.Container]
+	t, pod := s.tasks[e.Container], s.pod
 	s.mu.Unlock()
+	if pod != nil && e.Container == pod.ID {
+		pod.OnEvent(e)
+		return
+	}
 	if t == nil {
 		s.cfg.Log.Error("event of an unknown container: a bug of ours", "container", e.Container, "kind", e.Kind)
 		return

@@ -372,7 +372,7 @@ func TestVersion2(t *testing.T) {
 }
 
 func TestMalformedRequest(t *testing.T) {
-	_, err := method(newShim(t).service.State)(t.Context(), []byte("no message"))
+	_, err := Method(newShim(t).service.State)(t.Context(), []byte("no message"))
 	var e *rpc.Error
 	if !errors.As(err, &e) || e.Code != rpc.InvalidArgument {
 		t.Errorf("got %v", err)

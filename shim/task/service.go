@@ -49,6 +49,7 @@ type Service struct {
 	ending int              // Deletes under way, which go on when the task is gone already
 	closed bool             // Shutdown was called
 	leave  bool             // Shutdown was asked for while a task was being created
+	pod    *Pod             // between Enter and Leave
 }
 
 // New returns a service without containers.
@@ -79,11 +80,11 @@ func (s *Service) newEngine(root string) (*engine.Engine, error) {
 // one set of types decodes both.
 func (s *Service) Register(srv *rpc.Server) {
 	methods := rpc.Service{
-		"Create":     method(s.Create),
-		"State":      method(s.State),
-		"Start":      method(s.Start),
-		"Delete":     method(s.Delete),
-		"Pids":       method(s.Pids),
+		"Create":     Method(s.Create),
+		"State":      Method(s.State),
+		"Start":      Method(s.Start),
+		"Delete":     Method(s.Delete),
+		"Pids":       Method(s.Pids),
 		"Pause":      action(s.Pause),
 		"Resume":     action(s.Resume),
 		"Checkpoint": action(s.Checkpoint),
@@ -92,9 +93,9 @@ func (s *Service) Register(srv *rpc.Server) {
 		"ResizePty":  action(s.ResizePty),
 		"CloseIO":    action(s.CloseIO),
 		"Update":     action(s.Update),
-		"Wait":       method(s.Wait),
-		"Stats":      method(s.Stats),
-		"Connect":    method(s.Connect),
+		"Wait":       Method(s.Wait),
+		"Stats":      Method(s.Stats),
+		"Connect":    Method(s.Connect),
 		"Shutdown":   action(s.Shutdown),
 	}
 	srv.Register("containerd.task.v3.Task", methods)
@@ -107,8 +108,8 @@ type message[T any] interface {
 	wire.Decoder
 }
 
-// method adapts a handler to the server.
-func method[T any, Request message[T], Response interface{ Encode() []byte }](handle func(context.Context, Request) (Response, error)) rpc.Method {
+// Method adapts a handler to the server: errors of the engine become those that containerd knows.
+func Method[T any, Request message[T], Response interface{ Encode() []byte }](handle func(context.Context, Request) (Response, error)) rpc.Method {
 	return func(ctx context.Context, b []byte) ([]byte, error) {
 		r := Request(new(T))
 		if err := r.Decode(b); err != nil {
@@ -124,7 +125,7 @@ func method[T any, Request message[T], Response interface{ Encode() []byte }](ha
 
 // action adapts a handler that answers google.protobuf.Empty.
 func action[T any, Request message[T]](handle func(context.Context, Request) error) rpc.Method {
-	return method(func(ctx context.Context, r Request) (api.Empty, error) { return api.Empty{}, handle(ctx, r) })
+	return Method(func(ctx context.Context, r Request) (api.Empty, error) { return api.Empty{}, handle(ctx, r) })
 }
 
 // Connect says who serves. It knows no error: after a restart containerd asks also for what this shim has never heard of.
@@ -136,7 +137,7 @@ func (s *Service) Connect(_ context.Context, r *api.ContainerRequest) (*api.Conn
 	return answer, nil
 }
 
-// Shutdown ends the shim if nothing is left, and does nothing otherwise: containerd asks after every Delete. A task that is
+// Shutdown ends the shim if nothing is left, no pod either, and does nothing otherwise: containerd asks after every Delete. A task that is
 // being created may be one whose client has given up; nobody asks again for that one.
 func (s *Service) Shutdown(context.Context, *api.ContainerRequest) error {
 	s.mu.Lock()
@@ -147,7 +148,7 @@ func (s *Service) Shutdown(context.Context, *api.ContainerRequest) error {
 }
 
 func (s *Service) leaveLocked() {
-	if s.leave && len(s.tasks) == 0 && s.ending == 0 && !s.closed {
+	if s.leave && len(s.tasks) == 0 && s.ending == 0 && s.pod == nil && !s.closed {
 		s.closed = true
 		s.cfg.Shutdown()
 	}

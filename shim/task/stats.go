@@ -20,16 +20,16 @@ func (s *Service) Stats(_ context.Context, r *api.ContainerRequest) (*api.StatsR
 	if err != nil {
 		return nil, err
 	}
-	a, err := encodeStats(stats)
+	a, err := EncodeStats(stats)
 	if err != nil {
 		return nil, err
 	}
 	return &api.StatsResponse{Stats: a}, nil
 }
 
-// encodeStats encodes io.containerd.cgroups.v1.Metrics or v2.Metrics of containerd/cgroups, field by field: CRI asks once a
+// EncodeStats encodes io.containerd.cgroups.v1.Metrics or v2.Metrics of containerd/cgroups, field by field: CRI asks once a
 // second for every container, and the generated messages would keep 150 KiB in each shim.
-func encodeStats(s *engine.Stats) (wire.Any, error) {
+func EncodeStats(s *engine.Stats) (wire.Any, error) {
 	switch {
 	case s != nil && s.V1 != nil:
 		return wire.Any{TypeURL: "io.containerd.cgroups.v1.Metrics", Value: encodeV1(s.V1)}, nil

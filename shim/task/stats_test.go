@@ -47,7 +47,7 @@ func TestStatsAreThoseOfContainerd(t *testing.T) {
 		{&engine.Stats{V1: &engine.StatsV1{}}, &engine.StatsV1{}, &v1.Metrics{}},
 		{&engine.Stats{V2: &engine.StatsV2{}}, &engine.StatsV2{}, &v2.Metrics{}},
 	} {
-		a, err := encodeStats(c.stats)
+		a, err := EncodeStats(c.stats)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,7 @@ func TestStatsAreThoseOfContainerd(t *testing.T) {
 		}
 		compare(t, reflect.ValueOf(c.ours).Elem(), reflect.ValueOf(c.message).Elem())
 	}
-	if _, err := encodeStats(&engine.Stats{}); err == nil {
+	if _, err := EncodeStats(&engine.Stats{}); err == nil {
 		t.Error("no stats were encoded")
 	}
 }
