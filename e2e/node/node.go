@@ -25,8 +25,8 @@ const runcTOML = `
     BinaryName = %q
 `
 
-// gosudaTOML are gosuda's handlers, as an operator would configure them: under its own type, without options and with a table of them, and in
-// the place of runc's shim.
+// gosudaTOML are gosuda's handlers, as an operator would configure them: under its own type, without options and with a table of them, in
+// the place of runc's shim, and without pause containers.
 const gosudaTOML = `
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gosuda]
   runtime_type = 'io.containerd.gosuda.v2'
@@ -40,6 +40,10 @@ const gosudaTOML = `
   runtime_path = %q
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.in-place.options]
     SystemdCgroup = false
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.pauseless]
+  runtime_type = 'io.containerd.gosuda.v2'
+  sandboxer = 'shim'
+  disable_pause_image_pull = true
 `
 
 // nodeTOML is the rest of containerd's configuration for Kubernetes: where images, networks and plugins come from. Some build machines' root may
