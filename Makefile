@@ -80,7 +80,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-stats bench-overhead check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-pods bench-stats bench-overhead check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -121,6 +121,10 @@ test-cri: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## Kubern
 	@CGO_ENABLED=0 $(E2E) run ./cri -pod
 	$(call step,critest ($(CRITOOLS_VERSION)))
 	@CGO_ENABLED=0 $(E2E) run ./cri $(ARGS)
+
+bench-pods: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## time and memory of pods, without pause containers, with them, and with runc
+	@e2e/peers/packages.sh iptables util-linux
+	@CGO_ENABLED=0 $(E2E) run ./cri -cost -handlers runc,gosuda,pauseless $(ARGS)
 
 test-checkpoint: build containerd runc criu nerdctl cni busybox ## checkpoint and restore with criu: command line, shim, ctr and nerdctl
 	@e2e/peers/packages.sh iptables procps tini

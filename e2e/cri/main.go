@@ -23,13 +23,14 @@ import (
 func main() {
 	containerdtest.Main()
 	var s suite
-	names := flag.String("handlers", "runc,gosuda,gosuda-table,in-place", "runtime handlers to run critest with, separated by commas; the first is what the others are compared with")
+	names := flag.String("handlers", "runc,gosuda,gosuda-table,in-place,pauseless", "runtime handlers to run critest with, separated by commas; the first is what the others are compared with")
 	flag.StringVar(&s.focus, "run", "", "run the specs whose name matches this regular expression")
 	flag.BoolVar(&s.verbose, "v", false, "print what critest prints, and containerd's log when something is left behind")
-	flag.BoolVar(&s.pod, "pod", false, "run one pod with crictl, and start containerd again under it, instead of critest")
+	flag.BoolVar(&s.pod, "pod", false, "run pods, and start containerd again under them, instead of critest")
 	flag.BoolVar(&s.benchmark, "benchmark", false, "run critest's benchmarks instead of its validation")
-	flag.IntVar(&s.rounds, "rounds", 3, "with -benchmark: runs of each handler, in turn")
-	flag.IntVar(&s.number, "number", 20, "with -benchmark: pods, and containers, in a run")
+	flag.BoolVar(&s.cost, "cost", false, "measure what pods cost besides their containers, instead of critest")
+	flag.IntVar(&s.rounds, "rounds", 3, "with -benchmark or -cost: runs of each handler, in turn")
+	flag.IntVar(&s.number, "number", 20, "with -benchmark or -cost: pods, and containers, in a run")
 	flag.IntVar(&s.parallel, "parallel", 1, "with -benchmark: pods or containers at a time")
 	printDigest := flag.Bool("print-digest", false, "print the digest that critest is to be built with")
 	flag.Parse()
@@ -60,9 +61,9 @@ func exitOn(err error) {
 type suite struct {
 	*node.Site
 
-	focus          string
-	verbose        bool
-	pod, benchmark bool
+	focus                string
+	verbose              bool
+	pod, benchmark, cost bool
 
 	rounds, number, parallel int // of benchmarks
 }
@@ -77,6 +78,8 @@ func (s *suite) run(ctx context.Context, names []string) (err error) {
 		return s.runPods(ctx, names)
 	case s.benchmark:
 		return s.runBenchmarks(ctx, names)
+	case s.cost:
+		return s.runCost(ctx, names)
 	}
 	return s.validate(ctx, names)
 }

@@ -73,8 +73,11 @@ const network = `{
 }
 `
 
-// Runc is the handler that is not gosuda.
-const Runc = "runc"
+// Runc is the handler that is not gosuda, Pauseless the one of pods without a pause container.
+const (
+	Runc      = "runc"
+	Pauseless = "pauseless"
+)
 
 // shim is gosuda's.
 const shim = "containerd-shim-gosuda-v2"
