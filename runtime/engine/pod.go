@@ -44,6 +44,7 @@ func (f *Figures) Stats() (*Stats, error) {
 	s := &Stats{}
 	switch err := f.cgroup.Stats(s); {
 	case errors.Is(err, os.ErrNotExist):
+		f.cgroup.Close() // it may come to be, with files that are missing now
 		return nil, errorf(NotFound, err, "read stats: %v", err)
 	case err != nil:
 		return nil, errorf(Internal, err, "read stats: %v", err)
