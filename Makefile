@@ -38,7 +38,7 @@ ETCD       := $(PEERS)/etcd-$(ETCD_VERSION)
 CRITOOLS   := $(PEERS)/cri-tools-$(CRITOOLS_VERSION)
 
 # The packages whose tests are about the kernel; make test-cgroup2 runs them on another one.
-KERNEL_TESTS := ./runtime/internal/cgroup ./runtime/internal/hooks ./runtime/internal/rootfs ./runtime/engine ./shim/task
+KERNEL_TESTS := ./runtime/internal/cgroup ./runtime/internal/hooks ./runtime/internal/rootfs ./runtime/internal/hold ./runtime/engine ./shim/sandbox ./shim/task
 
 step = @printf '%s\n' "==> $(1)"
 
