@@ -69,7 +69,7 @@ func serve(f bootstrap.Flags) error {
 				Namespace: f.Namespace, Publish: outbox.Publish, Shutdown: host.Shutdown, Log: host.Log,
 			})
 			service.Register(server)
-			sandbox.New(service, host.Log).Register(server)
+			sandbox.New(service).Register(server)
 			return outbox.Close, nil
 		},
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"time"
@@ -24,13 +23,12 @@ type pod struct {
 	config            api.PodSandboxConfig
 	options           config.Options
 	tasks             *task.Service
-	log               *slog.Logger
 	files             files
 
 	engine  *engine.Engine
 	held    *engine.Held    // nil when given up
-	tid     int             // of the thread that has the namespaces, and
-	user    string          // the path of the user namespace that owns them, "" for this process's
+	tid     int             // the thread's that has the namespaces
+	user    string          // the path of the user namespace that owns them; "" when this process's does
 	figures *engine.Figures // nil without a cgroup
 
 	first first // of the pod's process ids
@@ -56,8 +54,8 @@ func (p *pod) status() state {
 }
 
 // newPod checks a request, without making anything.
-func newPod(r *api.CreateSandboxRequest, log *slog.Logger) (*pod, error) {
-	p := &pod{id: r.ID, bundle: r.Bundle, netns: r.Netns, log: log, ended: make(chan struct{})}
+func newPod(r *api.CreateSandboxRequest, tasks *task.Service) (*pod, error) {
+	p := &pod{id: r.ID, bundle: r.Bundle, netns: r.Netns, tasks: tasks, ended: make(chan struct{})}
 	if !filepath.IsAbs(r.Bundle) {
 		return nil, refuse(engine.InvalidArgument, "sandbox %s: bundle %q is not an absolute path", r.ID, r.Bundle)
 	}

@@ -5,7 +5,6 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"sync"
 	"time"
@@ -20,7 +19,6 @@ import (
 // Service is the sandbox service. A shim has one sandbox at most: containerd starts a shim for each.
 type Service struct {
 	tasks *task.Service
-	log   *slog.Logger
 
 	changing sync.Mutex // held by requests that make or remove the sandbox
 	mu       sync.Mutex
@@ -28,7 +26,7 @@ type Service struct {
 }
 
 // New returns a service without a sandbox. The containers of its sandbox will be those of tasks.
-func New(tasks *task.Service, log *slog.Logger) *Service { return &Service{tasks: tasks, log: log} }
+func New(tasks *task.Service) *Service { return &Service{tasks: tasks} }
 
 // Register makes srv answer the API, but for UpdateSandbox: there is nothing in a sandbox that could change, and containerd takes
 // Unimplemented for an answer.
@@ -50,11 +48,10 @@ func (s *Service) Register(srv *rpc.Server) {
 func (s *Service) Create(_ context.Context, r *api.CreateSandboxRequest) (taskapi.Empty, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	p, err := newPod(r, s.log)
+	p, err := newPod(r, s.tasks)
 	if err != nil {
 		return taskapi.Empty{}, err
 	}
-	p.tasks = s.tasks
 	if err := p.make(); err != nil {
 		return taskapi.Empty{}, err
 	}
