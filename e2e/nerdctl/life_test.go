@@ -91,6 +91,29 @@ func TestRestartPolicy(t *testing.T) {
 	time.Sleep(5 * monitorInterval)
 }
 
+// TestRunRestart: the policy of nerdctl run, under a containerd whose monitor comes as seldom as anywhere.
+func TestRunRestart(t *testing.T) {
+	t.Parallel()
+	d, err := startDaemon("restarts", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		left, err := d.Close()
+		if err != nil || len(left) > 0 && *runtimeFlag != runcRuntime {
+			t.Errorf("stop containerd: %v; left behind: %q", err, left)
+		}
+	}()
+	nerdctl := client.Client{Name: program.Name, Command: commandOf(d)}
+	run := append([]string{"run", "--detach", "--name", "again", "--restart", "on-failure:1"}, options(nil)...)
+	nerdctl.Must(t, append(run, testImage, "sh", "-c", "echo try; exit 4")...)
+	defer nerdctl.Must(t, "rm", "--force", "again")
+	client.Eventually(t, "it was started again, once", func() bool {
+		return nerdctl.Must(t, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}", "again") == "exited 4 1"
+	})
+	client.Eventually(t, "it has tried twice", func() bool { return nerdctl.Must(t, "logs", "again") == "try\ntry" })
+}
+
 // restart gives a running container a policy, and the monitor its logger, as nerdctl run --restart would have.
 func restart(t *testing.T, name, policy string) {
 	t.Helper()

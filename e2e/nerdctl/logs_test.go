@@ -29,7 +29,9 @@ func TestLogsFollow(t *testing.T) {
 	name := detached(t, nil, "sh", "-c", "echo one; until [ -e /go ]; do sleep 0.05; done; echo two; until [ -e /end ]; do sleep 0.05; done")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := command(ctx, "logs", "--follow", name)
+	args := []string{"logs", "--follow", name}
+	client.Note(t, program.Name, 0, args)
+	cmd := command(ctx, args...)
 	var out client.Screen
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -51,4 +53,15 @@ func TestNoLogs(t *testing.T) {
 	if r := nerdctl(t, "logs", name); strings.Contains(r.Stdout, "unheard") {
 		t.Errorf("logs has %q", r.Stdout)
 	}
+}
+
+// TestNoJournal: with the driver journald nerdctl's logger ends at once where no journal is. The container neither blocks nor fails for that.
+func TestNoJournal(t *testing.T) {
+	t.Parallel()
+	if exists("/run/systemd/journal/socket") {
+		t.Skip("there is a journal")
+	}
+	name := detached(t, []string{"--log-driver", "journald"}, "sh", "-c", "sleep 0.3; seq 1 50000; exit 3") // more than a pipe holds
+	client.Equal(t, "exit code", must(t, "wait", name), "3")
+	client.Equal(t, "output in the foreground", output(t, []string{"--log-driver", "journald"}, "echo", "seen"), "seen")
 }

@@ -38,9 +38,10 @@ const monitorInterval = 200 * time.Millisecond
 
 // shared is what all tests use.
 var shared struct {
-	dir     string // of everything that is made
-	program string // nerdctl
-	plugins string // directory of CNI's
+	dir     string                // of everything that is made
+	program string                // nerdctl
+	plugins string                // directory of CNI's
+	config  containerdtest.Config // of every containerd
 	daemon  *containerdtest.Daemon
 	noCriu  string // what criu misses in this kernel
 }
@@ -48,8 +49,8 @@ var shared struct {
 func TestMain(m *testing.M) {
 	containerdtest.Main()
 	flag.Parse()
-	// The plugins of CNI and nerdctl have directories that no flag changes.
-	if err := alone.Start(alone.Config{Empty: []string{"/var/lib/cni", "/run/nerdctl"}}); err != nil {
+	// The plugins of CNI and nerdctl have directories that no flag changes; and with --ipc host nerdctl binds the host's /dev/mqueue, mounted or not.
+	if err := alone.Start(alone.Config{Empty: []string{"/var/lib/cni", "/run/nerdctl", "/dev/mqueue"}}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -103,17 +104,9 @@ func setUp() error {
 	if shared.dir, err = os.MkdirTemp("", "gosuda-nerd-"); err != nil {
 		return err
 	}
-	image := filepath.Join(shared.dir, "image.tar")
-	err = errors.Join(os.Chmod(shared.dir, 0o711), os.Mkdir(file("d"), 0o711), os.Mkdir(file("tmp"), 0o700), containerdtest.WriteImage(image))
+	err = errors.Join(os.Chmod(shared.dir, 0o711), os.Mkdir(file("tmp"), 0o700), containerdtest.WriteImage(file("image.tar")))
 	if err != nil {
 		return err
-	}
-	config := containerdtest.Config{
-		Bin:       containerd,
-		Path:      []string{cmp.Or(*binFlag, tree.Bin()), containerd},
-		Dir:       file("d"),
-		Namespace: fmt.Sprintf("gosuda-nerd-%d", os.Getpid()),
-		Extra:     fmt.Sprintf("[plugins.\"io.containerd.monitor.container.v1.restart\"]\ninterval = %q\n", monitorInterval),
 	}
 	runc, err := tree.Peer("runc")
 	if err != nil {
@@ -124,18 +117,32 @@ func setUp() error {
 		return err
 	}
 	shared.noCriu = missing
-	config.Path = append(config.Path, runc, criu)
-	config.Env = append(config.Env, "XDG_RUNTIME_DIR="+config.Dir) // where containerd leaves copies of checkpoints
-	if shared.daemon, err = containerdtest.Start(config); err != nil {
-		return err
+	shared.config = containerdtest.Config{Bin: containerd, Path: []string{cmp.Or(*binFlag, tree.Bin()), containerd, runc, criu}}
+	shared.daemon, err = startDaemon("d", monitorInterval)
+	return err
+}
+
+// startDaemon starts a containerd in a directory of the shared one, and gives it the image.
+func startDaemon(name string, monitor time.Duration) (*containerdtest.Daemon, error) {
+	c := shared.config
+	c.Dir = file(name)
+	c.Namespace = fmt.Sprintf("gosuda-nerd-%d-%s", os.Getpid(), name)
+	c.Env = []string{"XDG_RUNTIME_DIR=" + c.Dir} // where containerd leaves copies of checkpoints
+	c.Extra = fmt.Sprintf("[plugins.\"io.containerd.monitor.container.v1.restart\"]\ninterval = %q\n", monitor)
+	if err := os.Mkdir(c.Dir, 0o711); err != nil {
+		return nil, err
+	}
+	d, err := containerdtest.Start(c)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if out, err := command(ctx, "load", "--input", image).CombinedOutput(); err != nil {
-		shared.daemon.Close()
-		return fmt.Errorf("load %s: %w: %s", image, err, out)
+	if out, err := commandOf(d)(ctx, "load", "--input", file("image.tar")).CombinedOutput(); err != nil {
+		_, closed := d.Close()
+		return nil, errors.Join(fmt.Errorf("load the image: %w: %s", err, out), closed)
 	}
-	return nil
+	return d, nil
 }
 
 func file(name string) string { return filepath.Join(shared.dir, name) }
@@ -145,13 +152,20 @@ var program = client.Client{Name: "nerdctl", Command: command}
 
 // command prepares nerdctl with args; it ends with ctx.
 func command(ctx context.Context, args ...string) *exec.Cmd {
-	args = append([]string{
-		"--address", shared.daemon.Address(), "--namespace", shared.daemon.Namespace, "--data-root", file("data"),
-		"--cni-path", shared.plugins, "--cni-netconfpath", file("netconf"),
-	}, args...)
-	cmd := exec.CommandContext(ctx, shared.program, args...)
-	cmd.Env = []string{"PATH=" + shared.daemon.Bin + ":" + os.Getenv("PATH"), "HOME=" + file("home"), "TMPDIR=" + file("tmp")}
-	return cmd
+	return commandOf(shared.daemon)(ctx, args...)
+}
+
+// commandOf is command for a containerd.
+func commandOf(d *containerdtest.Daemon) func(context.Context, ...string) *exec.Cmd {
+	return func(ctx context.Context, args ...string) *exec.Cmd {
+		args = append([]string{
+			"--address", d.Address(), "--namespace", d.Namespace, "--data-root", file("data"),
+			"--cni-path", shared.plugins, "--cni-netconfpath", file("netconf"),
+		}, args...)
+		cmd := exec.CommandContext(ctx, shared.program, args...)
+		cmd.Env = []string{"PATH=" + d.Bin + ":" + os.Getenv("PATH"), "HOME=" + file("home"), "TMPDIR=" + file("tmp")}
+		return cmd
+	}
 }
 
 // nerdctl runs nerdctl with args, at most for a minute, and tells how it ended.

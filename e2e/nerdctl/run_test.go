@@ -48,11 +48,13 @@ func TestRun(t *testing.T) {
 			"fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero 3\nrefused"}},
 		{"shm", "--shm-size 3m", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2", []string{"3072"}},
 		{"private ipc", "--ipc private --shm-size 2m", "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2", []string{"2048"}},
+		{"host ipc", "--ipc host", "readlink /proc/self/ns/ipc", []string{namespaceOf("ipc")}},
 		{"sysctl", "--sysctl kernel.shmmax=65536 --sysctl net.ipv4.ip_unprivileged_port_start=81",
 			"cat /proc/sys/kernel/shmmax /proc/sys/net/ipv4/ip_unprivileged_port_start", []string{"65536\n81"}},
 		{"host network", "--net host", "readlink /proc/self/ns/net", []string{namespaceOf("net")}},
 		{"oom score", "--oom-score-adj 321", "cat /proc/self/oom_score_adj", []string{"321"}},
 		{"log driver none", "--log-driver none", "echo seen", []string{"seen"}},
+		{"log driver json-file", "--log-driver json-file --log-opt max-size=1m --log-opt max-file=2", "echo seen", []string{"seen"}},
 		{"bridge", "--net bridge", "ip -o -4 a show eth0 | grep -c 10.4.0.; ip r | grep -c default", []string{"1\n1"}},
 		{"host name in hosts", "--net bridge --hostname myname --add-host other:1.2.3.4", "grep -c myname /etc/hosts; grep other /etc/hosts | cut -c1-7", []string{"1\n1.2.3.4"}},
 	} {
@@ -115,6 +117,7 @@ func TestRefused(t *testing.T) {
 		{"init without its loader", "--init --init-binary tini", "true", "/sbin/tini"}, // Debian's, in an image that has no libc
 		{"sysctl of the host", "--sysctl vm.swappiness=1", "true", "vm.swappiness"},
 		{"sysctl of the host's network", "--net host --sysctl net.ipv4.ip_forward=1", "true", "net.ipv4.ip_forward"},
+		{"uts host", "--uts host", "true", "namespace"}, // nerdctl sets a host name all the same
 		{"gpus", "--gpus all", "true", "nvidia-container-cli"},
 		{"device", "--device /dev/nosuch", "true", "/dev/nosuch"},
 		{"user", "--user nosuch", "true", "no users found"},
