@@ -240,6 +240,14 @@ fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the pa
 bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
 	@$(E2E) run ./bench $(ARGS)
 
+# Docker's, podman's and containerd's clients; e2e/beside knows podman-4.3 and podman-5.8 too.
+SUITES ?= nerdctl docker ctr restart
+.PHONY: beside
+beside: build containerd runc criu nerdctl cni busybox $(PEERS)/docker-28 $(PEERS)/podman-4.3 $(PEERS)/podman-5.8 $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 ## the tests of SUITES with runc and with gosuda: a table, command by command
+	@e2e/peers/packages.sh iptables procps tini
+	$(call step,the same tests with runc and with gosuda: some minutes)
+	@$(E2E) run ./beside $(ARGS) $(SUITES)
+
 bench-stats: build containerd runc busybox ## what it costs to ask 100 containers for their statistics every second
 	@$(E2E) run ./crowd -own 0 -pod 0 $(ARGS)
 

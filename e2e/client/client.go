@@ -41,7 +41,9 @@ func (c Client) RunIn(t *testing.T, in io.Reader, args ...string) Result {
 	cmd.WaitDelay = 5 * time.Second // a grandchild that holds the output must not hold the test
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &stdout, &stderr
+	began := time.Now()
 	err := cmd.Run()
+	Note(t, c.Name, time.Since(began), args)
 	if ctx.Err() != nil {
 		t.Fatalf("%s %s: not done in a minute\n%s%s", c.Name, strings.Join(args, " "), &stdout, &stderr)
 	}

@@ -57,6 +57,7 @@ func (c Client) Terminal(t *testing.T, args ...string) *Terminal {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	term := &Terminal{t: t, master: master, cmd: c.Command(ctx, args...), ended: make(chan struct{})}
 	t.Cleanup(func() { cancel(); <-term.ended; master.Close() })
+	Note(t, c.Name, 0, args)
 	term.Resize(33, 77)
 	term.cmd.Stdin, term.cmd.Stdout, term.cmd.Stderr = slave, slave, slave
 	term.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

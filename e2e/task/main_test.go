@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gosuda/gosudacon/e2e/client"
 	"github.com/gosuda/gosudacon/e2e/containerdtest"
 )
 
@@ -189,7 +190,9 @@ func ctrIO(t *testing.T, d *containerdtest.Daemon, in io.Reader, out io.Writer, 
 	if out != nil {
 		cmd.Stdout = out
 	}
+	began := time.Now()
 	err := cmd.Run()
+	client.Note(t, "ctr", time.Since(began), args)
 	var ended *exec.ExitError
 	if err != nil && !errors.As(err, &ended) {
 		t.Fatalf("ctr %s: %v\n%s", strings.Join(args, " "), err, &stderr)
