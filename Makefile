@@ -13,7 +13,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 ARGS    ?=
 
 SHIM     := containerd-shim-gosuda-v2
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -tags no_grpc -ldflags "-s -w -X main.version=$(VERSION)"
+# gosudacon_entry is in cli/seal_*.s.
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -tags no_grpc -ldflags "-s -w -E gosudacon_entry -X main.version=$(VERSION)"
 E2E      := $(GO) -C e2e
 
 # What we compare with and test on, and where it comes from. A directory's name has its version, so a new version is a new build.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -39,4 +40,37 @@ func TestProgramCannotBeOverwritten(t *testing.T) {
 	}
 	// Who owns the file can still replace its content, as an update does.
 	r.check(os.WriteFile(r.program, program, 0o755))
+}
+
+// TestSealedBeforeGo: the commands that make processes run from the protected mount, which nothing but their first instructions brought
+// about: the Go runtime starts once, and the process is called what its user called.
+func TestSealedBeforeGo(t *testing.T) {
+	r := newRig(t, "sleep", "1000")
+	r.env = []string{"GODEBUG=inittrace=1"} // a line for each initialized package
+	starts := func(args ...string) int {
+		res := r.run(args...)
+		return strings.Count(res.err, "init runtime @")
+	}
+	for _, command := range [][]string{{"create", "c"}, {"start", "c"}, {"exec", "c", "true"}, {"state", "c"}, {"delete", "--force", "c"}, {"run", "--detach", "c"}, {"restore", "nosuch"}} {
+		if n := starts(command...); n != 1 {
+			t.Errorf("%q started the Go runtime %d times", command, n)
+		}
+	}
+	r.ok("delete", "--force", "c")
+
+	r.env = nil
+	cmd := r.command("run", "c")
+	r.check(cmd.Start())
+	r.eventually("the container runs", func() bool { return r.run("state", "c").code == 0 && r.state("c").Status == "running" })
+	proc := "/proc/" + strconv.Itoa(cmd.Process.Pid)
+	if name, err := os.ReadFile(proc + "/comm"); err != nil || string(name) != "gosudacon\n" {
+		t.Errorf("the process is called %q, %v", name, err)
+	}
+	if file, err := os.Readlink(proc + "/exe"); err != nil || file != "/" {
+		t.Errorf("the program's file is %q, %v; want one on a mount without a path", file, err)
+	}
+	r.ok("kill", "c", "KILL")
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 137 {
+		t.Error(err)
+	}
 }

@@ -1,0 +1,131 @@
+#include "textflag.h"
+
+// gosudacon_entry: see seal_amd64.s.
+TEXT gosudacon_entry(SB),NOSPLIT|NOFRAME,$0
+	MOVD	0(RSP), R19	// argc
+	ADD	$8, RSP, R20	// argv
+	CMP	$2, R19
+	BLT	go
+
+	// Is argv[0] gosudacon, or a path that ends so?
+	MOVD	0(R20), R9
+	MOVD	R9, R10
+length:
+	MOVBU	(R10), R11
+	CBZ	R11, name
+	ADD	$1, R10
+	B	length
+name:
+	SUB	$9, R10
+	CMP	R9, R10
+	BLO	go
+	MOVD	(R10), R11
+	MOVD	$0x6f63616475736f67, R12	// gosudaco
+	CMP	R12, R11
+	BNE	go
+	MOVBU	8(R10), R11
+	CMP	$0x6e, R11	// n
+	BNE	go
+	CMP	R9, R10
+	BEQ	operands
+	MOVBU	-1(R10), R11
+	CMP	$0x2f, R11	// /
+	BNE	go
+
+	// Is one of the operands a command that makes processes?
+operands:
+	ADD	R19<<3, R20, R21	// the end of argv
+	ADD	$8, R20, R10
+operand:
+	CMP	R21, R10
+	BEQ	go
+	MOVD.P	8(R10), R9
+	MOVWU	(R9), R11
+	MOVD	$0x006e7572, R12	// run
+	CMPW	R12, R11
+	BEQ	seal
+	MOVD	$0x63657865, R12	// exec
+	CMPW	R12, R11
+	BEQ	exec
+	MOVD	$0x61657263, R12	// crea
+	CMPW	R12, R11
+	BEQ	create
+	MOVD	$0x74736572, R12	// rest
+	CMPW	R12, R11
+	BNE	operand
+	MOVWU	4(R9), R11
+	MOVD	$0x0065726f, R12	// ore
+	CMPW	R12, R11
+	BEQ	seal
+	B	operand
+exec:
+	MOVWU	1(R9), R11
+	MOVD	$0x00636578, R12	// xec
+	CMPW	R12, R11
+	BEQ	seal
+	B	operand
+create:
+	MOVWU	3(R9), R11
+	MOVD	$0x00657461, R12	// ate
+	CMPW	R12, R11
+	BNE	operand
+
+seal:
+	MOVD	$78, R8	// readlinkat
+	MOVD	$-100, R0	// AT_FDCWD
+	MOVD	$gosudacon_exe<>(SB), R1
+	SUB	$64, RSP, R2
+	MOVD	$2, R3
+	SVC
+	CMP	$1, R0
+	BEQ	sealed
+
+	MOVD	$428, R8	// open_tree
+	MOVD	$-100, R0	// AT_FDCWD
+	MOVD	$gosudacon_exe<>(SB), R1
+	MOVD	$0x80001, R2	// OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+	SVC
+	CMP	$0, R0
+	BLT	go
+	MOVD	R0, R22
+
+	MOVD	$442, R8	// mount_setattr
+	MOVD	$gosudacon_exe<>+14(SB), R1	// ""
+	MOVD	$0x1000, R2	// AT_EMPTY_PATH
+	MOVD	$gosudacon_readonly<>(SB), R3
+	MOVD	$32, R4
+	SVC
+	CBNZ	R0, close
+
+	MOVD	$281, R8	// execveat
+	MOVD	R22, R0
+	MOVD	$gosudacon_exe<>+14(SB), R1
+	MOVD	R20, R2
+	ADD	$8, R21, R3	// envp
+	MOVD	$0x1000, R4	// AT_EMPTY_PATH
+	SVC
+close:
+	MOVD	$57, R8	// close
+	MOVD	R22, R0
+	SVC
+	B	go
+
+sealed:
+	MOVD	$167, R8	// prctl
+	MOVD	$15, R0	// PR_SET_NAME
+	MOVD	$gosudacon_name<>(SB), R1
+	SVC
+go:
+	B	_rt0_arm64_linux(SB)
+
+DATA	gosudacon_exe<>+0(SB)/8, $"/proc/se"
+DATA	gosudacon_exe<>+8(SB)/8, $"lf/exe\x00\x00"
+GLOBL	gosudacon_exe<>(SB), RODATA|NOPTR, $16
+
+DATA	gosudacon_name<>+0(SB)/8, $"gosudaco"
+DATA	gosudacon_name<>+8(SB)/8, $"n\x00\x00\x00\x00\x00\x00\x00"
+GLOBL	gosudacon_name<>(SB), RODATA|NOPTR, $16
+
+// struct mount_attr, mount_setattr(2): attr_set is MOUNT_ATTR_RDONLY.
+DATA	gosudacon_readonly<>+0(SB)/8, $1
+GLOBL	gosudacon_readonly<>(SB), RODATA|NOPTR, $32
