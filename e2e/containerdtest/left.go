@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,7 @@ func (s snapshot) newer(d *Daemon) (left []string) {
 			_ = unix.Rmdir(dir)
 		}
 	}
+	left = append(left, d.scopes()...)
 	for _, parent := range cgroupParents(d.Namespace) {
 		_ = unix.Rmdir(parent) // when it is empty; who needs it makes it again
 	}
@@ -74,6 +76,26 @@ func (d *Daemon) knows(cgroup string) bool {
 	_, below, _ := strings.Cut(cgroup, "/"+d.Namespace+"/")
 	id, _, _ := strings.Cut(below, "/")
 	return !d.CRI || strings.Contains(d.Log(), id)
+}
+
+// scopes lists what systemd made for the CRI plugin's containers and has not removed, which it does some time after their last process.
+func (d *Daemon) scopes() (left []string) {
+	for end := time.Now().Add(5 * time.Second); d.CRI; time.Sleep(50 * time.Millisecond) {
+		left = nil
+		for _, pattern := range []string{"/sys/fs/cgroup/*.slice/*.scope", "/sys/fs/cgroup/*/*.slice/*.scope"} {
+			found, _ := filepath.Glob(pattern)
+			for _, path := range found {
+				id, isContainer := strings.CutPrefix(strings.TrimSuffix(filepath.Base(path), ".scope"), "cri-containerd-")
+				if isContainer && strings.Contains(d.Log(), id) {
+					left = append(left, "scope "+path)
+				}
+			}
+		}
+		if len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+	return nil
 }
 
 // OfContainer lists what is left on the machine of one container of d, which was deleted: its bundle, its engine's state, cgroups

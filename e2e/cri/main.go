@@ -32,6 +32,7 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 3, "with -benchmark or -cost: runs of each handler, in turn")
 	flag.IntVar(&s.number, "number", 20, "with -benchmark or -cost: pods, and containers, in a run")
 	flag.IntVar(&s.parallel, "parallel", 1, "with -benchmark: pods or containers at a time")
+	flag.BoolVar(&s.systemd, "systemd", false, "have systemd make the cgroups of pods, as a kubelet with that cgroup driver asks for")
 	printDigest := flag.Bool("print-digest", false, "print the digest that critest is to be built with")
 	flag.Parse()
 	if *printDigest {
@@ -64,6 +65,7 @@ type suite struct {
 	focus                string
 	verbose              bool
 	pod, benchmark, cost bool
+	systemd              bool // makes the cgroups of pods
 
 	rounds, number, parallel int // of benchmarks
 }
@@ -73,6 +75,7 @@ func (s *suite) run(ctx context.Context, names []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	s.SystemdCgroup = s.systemd
 	switch {
 	case s.pod:
 		return s.runPods(ctx, names)

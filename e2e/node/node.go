@@ -23,10 +23,12 @@ const runcTOML = `
   runtime_type = 'io.containerd.runc.v2'
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
     BinaryName = %q
+    SystemdCgroup = %t
 `
 
 // gosudaTOML are gosuda's handlers, as an operator would configure them: under its own type, without options and with a table of them, in
-// the place of runc's shim, and without pause containers.
+// the place of runc's shim, and without pause containers. Where there are no options, the syntax of a
+// pod's cgroup chooses who makes it.
 const gosudaTOML = `
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gosuda]
   runtime_type = 'io.containerd.gosuda.v2'
@@ -34,12 +36,12 @@ const gosudaTOML = `
   runtime_type = 'io.containerd.gosuda.v2'
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.gosuda-table.options]
     Root = '/run/containerd/gosuda'
-    SystemdCgroup = false
+    SystemdCgroup = %[2]t
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.in-place]
   runtime_type = 'io.containerd.runc.v2'
-  runtime_path = %q
+  runtime_path = %[1]q
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.in-place.options]
-    SystemdCgroup = false
+    SystemdCgroup = %[2]t
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.pauseless]
   runtime_type = 'io.containerd.gosuda.v2'
   sandboxer = 'shim'
@@ -86,6 +88,8 @@ const shim = "containerd-shim-gosuda-v2"
 type Site struct {
 	Tree containerdtest.Tree
 	Dir  string // of everything that is made
+
+	SystemdCgroup bool // pods' cgroups are made by systemd, for nodes that are started after it is set
 
 	containerd, runc, cni, criTools string // the directories of programs
 	images                          *registry
@@ -159,7 +163,7 @@ func (s *Site) writeSettings() error {
 
 // Start starts a containerd with every handler, in a new directory. Close it with Stop.
 func (s *Site) Start() (*containerdtest.Daemon, error) {
-	return s.start(fmt.Sprintf(gosudaTOML, filepath.Join(s.Tree.Bin(), shim)))
+	return s.start(fmt.Sprintf(gosudaTOML, filepath.Join(s.Tree.Bin(), shim), s.SystemdCgroup))
 }
 
 // StartWithout is Start, but the only handler is Runc.
@@ -180,7 +184,7 @@ func (s *Site) start(handlers string) (*containerdtest.Daemon, error) {
 		Namespace: "k8s.io", // the CRI plugin's
 		CRI:       true,
 		Env:       []string{"TMPDIR=" + s.File("tmp")},
-		Extra: fmt.Sprintf(runcTOML, filepath.Join(s.runc, "runc")) + handlers +
+		Extra: fmt.Sprintf(runcTOML, filepath.Join(s.runc, "runc"), s.SystemdCgroup) + handlers +
 			fmt.Sprintf(nodeTOML, sandboxImage, s.File("certs.d"), s.cni, s.File("net.d")),
 	})
 }

@@ -12,7 +12,7 @@ import (
 
 // The pod and the container that RunPod runs, as crictl reads them.
 const (
-	podConfig       = `{"metadata": {"name": "pod", "uid": "pod-uid", "namespace": "default"}, "log_directory": %q, "linux": {}}`
+	podConfig       = `{"metadata": {"name": "pod", "uid": "pod-uid", "namespace": "default"}, "log_directory": %q, "linux": {"cgroup_parent": %q}}`
 	containerConfig = `{"metadata": {"name": "shell"}, "image": {"image": "registry.k8s.io/e2e-test-images/busybox:1.29-2"},
 		"command": ["sh", "-c", "echo started; exec sleep 1000"], "log_path": "shell.log", "linux": {}}`
 )
@@ -23,8 +23,12 @@ func (s *Site) RunPod(ctx context.Context, n *containerdtest.Daemon, handler str
 	crictl := func(args ...string) (string, error) { return s.Crictl(ctx, n, args...) }
 	defer func() { _, _ = crictl("rmp", "--all", "--force") }() // what a step that failed has left
 	podFile, containerFile := filepath.Join(n.Dir, "pod.json"), filepath.Join(n.Dir, "container.json")
+	parent := "" // the CRI plugin's
+	if s.SystemdCgroup {
+		parent = "system.slice"
+	}
 	if err := errors.Join(
-		os.WriteFile(podFile, fmt.Appendf(nil, podConfig, filepath.Join(n.Dir, "logs")), 0o644),
+		os.WriteFile(podFile, fmt.Appendf(nil, podConfig, filepath.Join(n.Dir, "logs"), parent), 0o644),
 		os.WriteFile(containerFile, []byte(containerConfig), 0o644),
 	); err != nil {
 		return err
