@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,6 +25,7 @@ func report(w io.Writer, results []result, all bool) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
+	skipped(w, results[0])
 	base := map[string]spec{}
 	for _, s := range results[0].specs {
 		base[s.name] = s
@@ -57,4 +60,17 @@ func report(w io.Writer, results []result, all bool) error {
 		return errors.New("there are differences without a reason")
 	}
 	return nil
+}
+
+// skipped prints why specs were skipped, which is what the machine lacks, and how many for that.
+func skipped(w io.Writer, r result) {
+	count := map[string]int{}
+	for _, s := range r.specs {
+		if s.state == "skipped" {
+			count[s.message]++
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(count)) {
+		fmt.Fprintf(w, "%d skipped with %s: %s\n", count[why], r.handler, why)
+	}
 }
