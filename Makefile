@@ -81,7 +81,7 @@ clean: ## remove what was built; .cache, with the peers, stays
 
 ## trying and testing
 
-.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-pods bench-stats bench-overhead check
+.PHONY: demo test test-unit test-cli test-containerd test-nerdctl test-checkpoint test-podman test-docker test-buildkit test-cri test-cri-cgroup2 test-deploy test-kubernetes test-legacy test-restart test-limits test-oci test-oci-cgroup2 test-parity test-cgroup2 test-cgroup2-kernel test-cgroup2-next test-arm64 test-systemd fuzz bench bench-pods bench-stats bench-overhead check
 demo: build containerd busybox ## run a container under a private containerd and show what happened
 	@$(E2E) run ./demo $(ARGS)
 
@@ -122,6 +122,16 @@ test-cri: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## Kubern
 	@CGO_ENABLED=0 $(E2E) run ./cri -pod
 	$(call step,critest ($(CRITOOLS_VERSION)))
 	@CGO_ENABLED=0 $(E2E) run ./cri $(ARGS)
+
+CRI_CGROUP2_HANDLERS ?= runc,gosuda
+test-cri-cgroup2: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## critest on pure cgroup v2, in User Mode Linux: cgroups made by the runtimes, then by systemd. An hour
+	@e2e/peers/packages.sh iptables kmod user-mode-linux systemd dbus
+	@mkdir -p .cache/cgroup2/e2e
+	@CGO_ENABLED=0 $(E2E) build -o ../.cache/cgroup2/e2e/cri ./cri
+	$(call step,critest on cgroup v2)
+	@e2e/uml/run.sh -t 7200 -m 4G e2e/cri/uml.sh .cache/cgroup2/e2e/cri -handlers $(CRI_CGROUP2_HANDLERS) $(ARGS)
+	$(call step,critest on cgroup v2 with the cgroup driver systemd)
+	@e2e/uml/run.sh -s -t 7200 -m 4G e2e/cri/uml.sh .cache/cgroup2/e2e/cri -systemd -handlers $(CRI_CGROUP2_HANDLERS) $(ARGS)
 
 bench-pods: build containerd runc cri-tools cni $(PEERS)/busybox/busybox ## time and memory of pods, without pause containers, with them, and with runc
 	@e2e/peers/packages.sh iptables util-linux
