@@ -41,7 +41,12 @@ func TestContainerdDies(t *testing.T) {
 	_, hard := w.exec(t, home, "hard", `while :; do sleep 0.05; done`)
 	terminal := w.start(t, "terminal", `stty -echo; echo ready; while read line; do echo "got $line"; done`, boxOptions{terminal: true})
 	logger, log := slowLogger(t, w)
-	logged := w.start(t, "logged", "seq 1 400; sleep 1; seq 401 800; exit 9", boxOptions{logger: logger})
+	// It gets SIGTERM 2 s after its container's end; on the machines of short tests, a line takes it 50 ms.
+	lines := 800
+	if testing.Short() {
+		lines = 120
+	}
+	logged := w.start(t, "logged", fmt.Sprintf("seq 1 %d; sleep 1; seq %d %d; exit 9", lines/2, lines/2+1, lines), boxOptions{logger: logger})
 
 	eventually(t, "terminal", func() bool { return strings.Contains(terminal.io.output(), "ready") })
 	fmt.Fprintln(terminal.io.keyboard, "before")
@@ -127,7 +132,7 @@ func TestContainerdDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "what the slow logger has written", string(text), sequence(1, 800))
+	equal(t, "what the slow logger has written", string(text), sequence(1, lines))
 
 	for _, b := range last {
 		w.terminate(t, b, 30)
