@@ -200,7 +200,7 @@ test-runc-shim: build containerd runc criu busybox ## the containerd tests on th
 	$(call step,containerd tests (containerd-shim-runc-v2 and gosudacon))
 	@$(E2E) test -count=1 -timeout 15m ./task -args -runtime io.containerd.runc.v2 -runc gosudacon $(ARGS)
 
-CGROUP2_SUITES = shimdrive task
+CGROUP2_SUITES = shimdrive task restart
 test-cgroup2: cgroup2-suites cgroup2-programs ## the kernel tests and ctr run on pure cgroup v2, in User Mode Linux
 	$(call step,cgroup v2 tests)
 	@e2e/uml/run.sh -t 7200 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" "$(CGROUP2_SUITES)" $(ARGS)
@@ -230,9 +230,9 @@ cgroup2-programs:
 	@mkdir -p .cache/cgroup2/unit
 	@CGO_ENABLED=0 $(GO) test -c -tags no_grpc -o .cache/cgroup2/unit/ $(KERNEL_TESTS)
 
-cgroup2-suites: build containerd criu busybox
+cgroup2-suites: build $(PEERS)/containerd-1.6 $(PEERS)/containerd-1.7 containerd runc criu busybox
 	@mkdir -p .cache/cgroup2/e2e
-	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive
+	@CGO_ENABLED=0 $(E2E) test -c -o ../.cache/cgroup2/e2e/ ./task ./shimdrive ./restart
 
 SYSTEMD_TESTS := ./runtime/internal/cgroup ./runtime/engine
 test-systemd: cgroup2-suites cgroup2-programs ## the tests of cgroups with systemd as the first process, on cgroup v2 and v1, in User Mode Linux
