@@ -462,7 +462,13 @@ func TestInsideUserNamespace(t *testing.T) {
 // TestCgroupDisabled: no cgroup is made, the container stays in its caller's, and what takes a cgroup is ignored or refused, as by crun.
 func TestCgroupDisabled(t *testing.T) {
 	r := newRig(t, "sleep", "1000")
+	if got := r.ok("explain"); !strings.Contains(got, "enter the cgroup") {
+		t.Errorf("explain has no cgroup: %s", got)
+	}
 	r.globals = []string{"--cgroup-manager", "disabled"}
+	if got := r.ok("explain"); strings.Contains(got, "enter the cgroup") || !strings.Contains(got, "stay in the caller's cgroup") {
+		t.Errorf("explain of a container without a cgroup: %s", got)
+	}
 	r.ok("run", "--detach", "c")
 	c := r.expect("c", specs.StateRunning)
 	own, err := os.ReadFile("/proc/self/cgroup")

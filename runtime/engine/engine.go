@@ -108,6 +108,7 @@ func (e *Engine) facts(cg *cgroup.Cgroup) *plan.Facts {
 		f.User = &plan.User{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
 	}
 	paths := cg.Paths()
+	f.NoCgroup = len(paths) == 0 && cg.Unit() == ""
 	for _, h := range e.cgroups.Hierarchies {
 		path := paths[h.Controllers[0]]
 		if path == "" {

@@ -127,7 +127,7 @@ func (c *compiler) enter() error {
 	}
 	c.add("linux.namespaces", clone)
 	c.add("", Detach{Dumpable: user})
-	c.add("linux.cgroupsPath", EnterCgroup{})
+	c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
 	c.scoreAdj()
 	if user && c.newNS&NewUser == 0 { // else once it has its ids, which its caller writes
 		c.add("", Hide{})

@@ -9,6 +9,7 @@ import (
 // Facts are what Compile must know about the host and the container's files.
 type Facts struct {
 	CgroupV2 bool
+	NoCgroup bool // the container has no cgroup of its own
 	// CgroupV1 lists the host's v1 hierarchies, named as mount options and as directories of a cgroup mount.
 	CgroupV1 []Hierarchy
 	// Capabilities is the caller's permitted set: what the spec asks beyond it is left out with a warning, as the spec says.

@@ -74,7 +74,7 @@ func CompileCreateContainerHook(spec *specs.Spec, root string, h *specs.Hook, fa
 		types |= namespaceTypes[n.Type]
 	}
 	c.clone(types)
-	c.add("linux.cgroupsPath", EnterCgroup{})
+	c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
 	c.add("", ScoreAdj{Best: true})
 	c.joinContainer(types, false)
 	c.add(from, RuntimeRoot{Dir: root})

@@ -88,7 +88,7 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 	if initial != nil {
 		c.add("process.execCPUAffinity.initial", Affinity{CPUs: initial, Early: true})
 	}
-	c.add("linux.cgroupsPath", EnterCgroup{KeepCPUs: initial != nil || final != nil})
+	c.add("linux.cgroupsPath", EnterCgroup{KeepCPUs: initial != nil || final != nil, Stay: c.facts.NoCgroup})
 	if final != nil {
 		c.add("process.execCPUAffinity.final", Affinity{CPUs: final})
 	}

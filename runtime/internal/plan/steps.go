@@ -93,9 +93,14 @@ type EnterCgroup struct {
 	// KeepCPUs: the CPUs that the child runs on were chosen; else it may run on all that the cgroup has, whatever the
 	// caller's own affinity is.
 	KeepCPUs bool
+	// Stay: the container has none of its own, and its processes stay in their caller's.
+	Stay bool
 }
 
 func (e EnterCgroup) String() string {
+	if e.Stay {
+		return "stay in the caller's cgroup"
+	}
 	if e.KeepCPUs {
 		return "enter the cgroup, with the CPUs that were chosen"
 	}
