@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +97,11 @@ func restoredMounts(points []rootfs.Point, where []string) []criu.Pair {
 	list := []criu.Pair{{Key: devNull, Value: devNull}} // the name of what is on masked files
 	for i, p := range points {
 		if p.Source != "" {
-			list = append(list, criu.Pair{Key: where[i], Value: p.Source})
+			source := p.Source
+			if real, err := filepath.EvalSymlinks(source); err == nil { // of a link criu would mount the link; what is missing is for criu to tell
+				source = real
+			}
+			list = append(list, criu.Pair{Key: where[i], Value: source})
 		}
 	}
 	return list
