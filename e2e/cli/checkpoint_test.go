@@ -668,3 +668,74 @@ func TestPreDump(t *testing.T) {
 	r.ok("delete", "--force", "c")
 	r.reap()
 }
+
+// TestCheckpointFileLocks: a lock needs the option for the checkpoint, and for the restore, too, to be held again.
+func TestCheckpointFileLocks(t *testing.T) {
+	r := newRig(t, append([]string{"/usr/bin/flock", "/tmp/lock"}, counter...)...)
+	r.needCriu()
+	r.spec.Root.Path = r.path("own")
+	r.check(os.Mkdir(r.spec.Root.Path, 0o755))
+	if out, err := exec.Command("cp", "-a", shared.rootfs+"/.", r.spec.Root.Path).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"})
+	for _, dir := range []string{"/usr", "/lib", "/lib64"} { // of the host's flock, which busybox has not
+		if exists(dir) {
+			r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: dir, Type: "bind", Source: dir, Options: []string{"bind", "ro"}})
+		}
+	}
+	r.writeConfig()
+	out := r.start("run", "-d", "c")
+	last := r.count(out, 0, 2)
+	r.fails("file-locks", "checkpoint", "--image-path", r.path("no"), "c")
+	last = r.count(out, last, 2)
+	r.ok("checkpoint", "--file-locks", "--empty-ns", "network", "--image-path", r.path("images"), "c")
+	last = r.count(out, last, 0)
+	r.reap()
+	out = r.start("restore", "-d", "--file-locks", "--empty-ns", "network", "--image-path", r.path("images"), "c")
+	r.count(out, last, 2)
+	if res := r.run("exec", "c", "/usr/bin/flock", "-n", "/tmp/lock", "true"); res.code != 1 {
+		t.Errorf("the lock can be had: exit code %d: %s", res.code, res.err)
+	}
+	r.ok("delete", "--force", "c")
+	r.reap()
+}
+
+// TestCheckpointUnixSockets: a socket that is connected to somebody outside needs the option for it, at both ends of the way.
+func TestCheckpointUnixSockets(t *testing.T) {
+	r := newRig(t, "sh", "-c", "while :; do echo word; sleep 0.1; done | logger")
+	r.needCriu()
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: r.path("log"), Net: "unixgram"})
+	r.check(err)
+	defer l.Close()
+	// criu finds the other end in the network namespace of the container, and connects to it again by its name in the container's root.
+	r.spec.Linux.Namespaces = slices.DeleteFunc(r.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+	top, _, _ := strings.Cut(r.dir[1:], "/")
+	r.spec.Mounts = append(r.spec.Mounts[:3], // sysfs belongs to a network namespace
+		specs.Mount{Destination: "/" + top, Type: "tmpfs", Source: "tmpfs"},
+		specs.Mount{Destination: r.dir, Type: "bind", Source: r.dir, Options: []string{"rbind", "ro"}},
+		specs.Mount{Destination: "/dev/log", Type: "bind", Source: r.path("log"), Options: []string{"bind"}})
+	r.writeConfig()
+	read := func() {
+		t.Helper()
+		r.check(l.SetReadDeadline(time.Now().Add(10 * time.Second)))
+		buf := make([]byte, 1000)
+		if n, err := l.Read(buf); err != nil || !strings.Contains(string(buf[:n]), "word") {
+			t.Fatalf("logged: %q, %v", buf[:n], err)
+		}
+	}
+	r.ok("run", "-d", "c")
+	read()
+	r.fails("ext-unix-sk", "checkpoint", "--image-path", r.path("no"), "c")
+	r.expect("c", specs.StateRunning)
+	read()
+	r.ok("checkpoint", "--ext-unix-sk", "--image-path", r.path("images"), "c")
+	r.reap()
+	for r.check(l.SetReadDeadline(time.Now().Add(50 * time.Millisecond))); err == nil; { // what was written before
+		_, err = l.Read(make([]byte, 1000))
+	}
+	r.ok("restore", "-d", "--ext-unix-sk", "--image-path", r.path("images"), "c")
+	read()
+	r.ok("delete", "--force", "c")
+	r.reap()
+}

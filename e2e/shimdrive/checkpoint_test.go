@@ -93,10 +93,17 @@ func TestCheckpointTask(t *testing.T) {
 	last := numbers(t, lines, 0, 5)
 
 	// It goes on, paused or not, until the checkpoint that says otherwise.
-	if err := checkpoint(t, shim, b.ID, t.TempDir(), &options.CheckpointOptions{}); err != nil {
+	work := t.TempDir()
+	every := &options.CheckpointOptions{OpenTcp: true, ExternalUnixSockets: true, FileLocks: true, EmptyNamespaces: []string{"network"}, WorkPath: work}
+	if err := checkpoint(t, shim, b.ID, t.TempDir(), every); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(filepath.Join(work, "dump.log")); err != nil {
+		t.Error(err)
+	}
 	last = numbers(t, lines, last, 5)
+	every.EmptyNamespaces = []string{"uts"}
+	refused(t, checkpoint(t, shim, b.ID, t.TempDir(), every), errdefs.ErrInvalidArgument, "empty_namespaces", "uts")
 	if _, err := shim.Task.Exec(t.Context(), execRequest(t, b.ID, "e", "sleep", "1000")); err != nil {
 		t.Fatal(err)
 	}
