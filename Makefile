@@ -155,10 +155,12 @@ test-deploy: build containerd runc cri-tools cni busybox $(PEERS)/busybox/busybo
 	$(call step,deployment tests)
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 10m ./deploy $(if $(ARGS),-args $(ARGS))
 
-test-kubernetes: build containerd runc cri-tools cni kubernetes busybox $(PEERS)/busybox/busybox ## pods on a node of Kubernetes: with gosuda, then with runc
+test-kubernetes: build containerd runc cri-tools cni kubernetes busybox $(PEERS)/busybox/busybox ## pods on a node of Kubernetes: with gosuda, without pause containers, then with runc
 	@e2e/peers/packages.sh iptables iproute2
 	$(call step,Kubernetes tests ($(KUBERNETES_VERSION)))
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 15m -parallel 6 ./kubernetes $(if $(ARGS),-args $(ARGS))
+	$(call step,Kubernetes tests without pause containers)
+	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 15m -parallel 6 ./kubernetes -args -handler pauseless $(ARGS)
 	$(call step,Kubernetes tests with runc)
 	@CGO_ENABLED=0 $(E2E) test -count=1 -timeout 15m -parallel 6 ./kubernetes -args -handler runc $(ARGS)
 

@@ -16,7 +16,7 @@ import (
 	"github.com/gosuda/gosudacon/e2e/node"
 )
 
-var handler = flag.String("handler", "gosuda", "runtime handler to test: gosuda, gosuda-table, in-place or runc")
+var handler = flag.String("handler", "gosuda", "runtime handler to test: gosuda, gosuda-table, in-place, pauseless or runc")
 
 // image is the reference of the busybox that pods run.
 const image = "registry.k8s.io/e2e-test-images/busybox:1.29-2"
