@@ -78,11 +78,20 @@ func table(title string, all []*outcome) string {
 	for _, o := range all {
 		for _, name := range o.order {
 			if t := o.tests[name]; t.result != "pass" && o.leaf(name) {
-				fmt.Fprintf(&out, "%s: %s %s: %s\n", o.name, name, t.result, strings.Join(strings.Fields(t.output.String()), " "))
+				fmt.Fprintf(&out, "%s: %s %s: %s\n", o.name, name, t.result, beginning(t.output.String()))
 			}
 		}
 	}
 	return out.String()
+}
+
+// beginning is what a test said first, in one line: daemons' logs come last.
+func beginning(text string) string {
+	words := []rune(strings.Join(strings.Fields(text), " "))
+	if len(words) > 400 {
+		words = append(words[:400], '…')
+	}
+	return string(words)
 }
 
 // ranCommands tells whether a test is one of commands with another runtime, when it was skipped with this one.
