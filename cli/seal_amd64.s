@@ -69,7 +69,7 @@ create:
 seal:
 	// A file on a detached mount has the path /: this is the program that was executed anew.
 	MOVL	$89, AX	// readlink
-	LEAQ	gosudacon_exe<>(SB), DI
+	LEAQ	gosudacon_exe(SB), DI
 	LEAQ	-64(SP), SI
 	MOVL	$2, DX
 	SYSCALL
@@ -78,7 +78,7 @@ seal:
 
 	MOVL	$428, AX	// open_tree
 	MOVQ	$-100, DI	// AT_FDCWD
-	LEAQ	gosudacon_exe<>(SB), SI
+	LEAQ	gosudacon_exe(SB), SI
 	MOVL	$0x80001, DX	// OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
 	SYSCALL
 	TESTQ	AX, AX
@@ -87,9 +87,9 @@ seal:
 
 	MOVL	$442, AX	// mount_setattr
 	MOVQ	R15, DI
-	LEAQ	gosudacon_exe<>+14(SB), SI	// ""
+	LEAQ	gosudacon_exe+14(SB), SI	// ""
 	MOVL	$0x1000, DX	// AT_EMPTY_PATH
-	LEAQ	gosudacon_readonly<>(SB), R10
+	LEAQ	gosudacon_readonly(SB), R10
 	MOVL	$32, R8
 	SYSCALL
 	TESTQ	AX, AX
@@ -97,7 +97,7 @@ seal:
 
 	MOVL	$322, AX	// execveat
 	MOVQ	R15, DI
-	LEAQ	gosudacon_exe<>+14(SB), SI
+	LEAQ	gosudacon_exe+14(SB), SI
 	MOVQ	R13, DX
 	LEAQ	8(R14), R10	// envp
 	MOVL	$0x1000, R8	// AT_EMPTY_PATH
@@ -112,20 +112,8 @@ close:
 sealed:
 	MOVL	$157, AX	// prctl
 	MOVL	$15, DI	// PR_SET_NAME
-	LEAQ	gosudacon_name<>(SB), SI
+	LEAQ	gosudacon_name(SB), SI
 	SYSCALL
 go:
 	XORL	DX, DX
 	JMP	_rt0_amd64_linux(SB)
-
-DATA	gosudacon_exe<>+0(SB)/8, $"/proc/se"
-DATA	gosudacon_exe<>+8(SB)/8, $"lf/exe\x00\x00"
-GLOBL	gosudacon_exe<>(SB), RODATA|NOPTR, $16
-
-DATA	gosudacon_name<>+0(SB)/8, $"gosudaco"
-DATA	gosudacon_name<>+8(SB)/8, $"n\x00\x00\x00\x00\x00\x00\x00"
-GLOBL	gosudacon_name<>(SB), RODATA|NOPTR, $16
-
-// struct mount_attr, mount_setattr(2): attr_set is MOUNT_ATTR_RDONLY.
-DATA	gosudacon_readonly<>+0(SB)/8, $1
-GLOBL	gosudacon_readonly<>(SB), RODATA|NOPTR, $32

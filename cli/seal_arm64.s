@@ -73,7 +73,7 @@ create:
 seal:
 	MOVD	$78, R8	// readlinkat
 	MOVD	$-100, R0	// AT_FDCWD
-	MOVD	$gosudacon_exe<>(SB), R1
+	MOVD	$gosudacon_exe(SB), R1
 	SUB	$64, RSP, R2
 	MOVD	$2, R3
 	SVC
@@ -82,7 +82,7 @@ seal:
 
 	MOVD	$428, R8	// open_tree
 	MOVD	$-100, R0	// AT_FDCWD
-	MOVD	$gosudacon_exe<>(SB), R1
+	MOVD	$gosudacon_exe(SB), R1
 	MOVD	$0x80001, R2	// OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
 	SVC
 	CMP	$0, R0
@@ -90,16 +90,16 @@ seal:
 	MOVD	R0, R22
 
 	MOVD	$442, R8	// mount_setattr
-	MOVD	$gosudacon_exe<>+14(SB), R1	// ""
+	MOVD	$gosudacon_exe+14(SB), R1	// ""
 	MOVD	$0x1000, R2	// AT_EMPTY_PATH
-	MOVD	$gosudacon_readonly<>(SB), R3
+	MOVD	$gosudacon_readonly(SB), R3
 	MOVD	$32, R4
 	SVC
 	CBNZ	R0, close
 
 	MOVD	$281, R8	// execveat
 	MOVD	R22, R0
-	MOVD	$gosudacon_exe<>+14(SB), R1
+	MOVD	$gosudacon_exe+14(SB), R1
 	MOVD	R20, R2
 	ADD	$8, R21, R3	// envp
 	MOVD	$0x1000, R4	// AT_EMPTY_PATH
@@ -113,19 +113,7 @@ close:
 sealed:
 	MOVD	$167, R8	// prctl
 	MOVD	$15, R0	// PR_SET_NAME
-	MOVD	$gosudacon_name<>(SB), R1
+	MOVD	$gosudacon_name(SB), R1
 	SVC
 go:
 	B	_rt0_arm64_linux(SB)
-
-DATA	gosudacon_exe<>+0(SB)/8, $"/proc/se"
-DATA	gosudacon_exe<>+8(SB)/8, $"lf/exe\x00\x00"
-GLOBL	gosudacon_exe<>(SB), RODATA|NOPTR, $16
-
-DATA	gosudacon_name<>+0(SB)/8, $"gosudaco"
-DATA	gosudacon_name<>+8(SB)/8, $"n\x00\x00\x00\x00\x00\x00\x00"
-GLOBL	gosudacon_name<>(SB), RODATA|NOPTR, $16
-
-// struct mount_attr, mount_setattr(2): attr_set is MOUNT_ATTR_RDONLY.
-DATA	gosudacon_readonly<>+0(SB)/8, $1
-GLOBL	gosudacon_readonly<>(SB), RODATA|NOPTR, $32
