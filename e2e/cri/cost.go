@@ -77,17 +77,12 @@ func middle(list []float64) float64 {
 }
 
 // costRound adds pods on a containerd of its own.
-func (s *suite) costRound(ctx context.Context, handler string, c podCost) (err error) {
-	n, err := s.Start()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop(n, handler)) }()
-	r, err := connect(ctx, n, handler)
-	if err != nil {
-		return err
-	}
-	defer r.conn.Close()
+func (s *suite) costRound(ctx context.Context, handler string, c podCost) error {
+	return s.served(ctx, handler, func(r *runtimeService) error { return c.round(ctx, r, s.number) })
+}
+
+// round adds number pods, one after the other, and then many at a time.
+func (c podCost) round(ctx context.Context, r *runtimeService, number int) error {
 	host := func() *cri.PodSandboxConfig {
 		config := r.newConfig(&cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER, Network: cri.NamespaceMode_NODE})
 		config.Hostname = ""
@@ -96,12 +91,12 @@ func (s *suite) costRound(ctx context.Context, handler string, c podCost) (err e
 	if err := r.in(ctx, host(), func(*pod) error { return nil }); err != nil { // the first one pulls an image
 		return err
 	}
-	for range s.number {
+	for range number {
 		if err := c.oneByOne(ctx, r, host()); err != nil {
 			return err
 		}
 	}
-	err = c.together(ctx, r, ownPids(), c.ofPods)
+	err := c.together(ctx, r, ownPids(), c.ofPods)
 	if err == nil {
 		err = c.together(ctx, r, &cri.NamespaceOption{}, func(_ context.Context, all []*pod) error { return c.memory(all, sharedRow) })
 	}

@@ -26,6 +26,21 @@ type runtimeService struct {
 
 const busybox = "registry.k8s.io/e2e-test-images/busybox:1.29-2"
 
+// served calls f with a handler of a containerd of its own.
+func (s *suite) served(ctx context.Context, handler string, f func(*runtimeService) error) (err error) {
+	n, err := s.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop(n, handler)) }()
+	r, err := connect(ctx, n, handler)
+	if err != nil {
+		return err
+	}
+	defer r.conn.Close()
+	return f(r)
+}
+
 func connect(ctx context.Context, d *containerdtest.Daemon, handler string) (*runtimeService, error) {
 	conn, err := grpc.NewClient("unix://"+d.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

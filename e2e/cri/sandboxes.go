@@ -38,17 +38,11 @@ var unchecked = map[string]map[string]string{
 }
 
 // checkSandboxes runs every check with a handler on a containerd of its own.
-func (s *suite) checkSandboxes(ctx context.Context, handler string) (err error) {
-	n, err := s.Start()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop(n, handler)) }()
-	r, err := connect(ctx, n, handler)
-	if err != nil {
-		return err
-	}
-	defer r.conn.Close()
+func (s *suite) checkSandboxes(ctx context.Context, handler string) error {
+	return s.served(ctx, handler, func(r *runtimeService) error { return checkAll(ctx, r, handler) })
+}
+
+func checkAll(ctx context.Context, r *runtimeService, handler string) error {
 	var errs []error
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
