@@ -6,6 +6,7 @@
 package trusted
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -80,8 +81,23 @@ func read(name string, limit int64, flags int, check func(*unix.Stat_t) error) (
 	return data[:n], nil
 }
 
-// descriptor reads without the Go poller, which has no use for files.
+// descriptor reads and writes without the Go poller, which has no use for files.
 type descriptor int
+
+func (d descriptor) Write(b []byte) (int, error) {
+	for done := 0; ; {
+		n, err := unix.Write(int(d), b[done:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return done, err
+		default:
+			if done += n; done == len(b) {
+				return done, nil
+			}
+		}
+	}
+}
 
 func (d descriptor) Read(b []byte) (int, error) {
 	for {
@@ -101,21 +117,43 @@ func (d descriptor) Read(b []byte) (int, error) {
 // Replace gives a file new content, mode 0600, in one step: a reader sees all of it or what was there before. What else has the
 // name, or that of the file's first form, a link perhaps, goes.
 func Replace(name string, data []byte) error {
-	tmp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name))
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	f, err := os.OpenFile(tmp, flags, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		if err = os.Remove(tmp); err == nil {
-			f, err = os.OpenFile(tmp, flags, 0o600)
-		}
-	}
+	replace, err := Prepare(name, data)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, name)
+	return replace()
+}
+
+// Prepare does what takes time of Replace, and returns the rest, which makes the content valid. Until then it is in a hidden file
+// beside the other.
+func Prepare(name string, data []byte) (replace func() error, err error) {
+	tmp := filepath.Join(filepath.Dir(name), "."+filepath.Base(name))
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_CLOEXEC
+	fd, err := unix.Open(tmp, flags, 0o600)
+	if err == unix.EEXIST {
+		if err := os.Remove(tmp); err != nil {
+			return nil, err
+		}
+		fd, err = unix.Open(tmp, flags, 0o600)
 	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: tmp, Err: err}
+	}
+	_, err = descriptor(fd).Write(data)
+	if err = cmp.Or(err, unix.Close(fd)); err != nil {
+		os.Remove(tmp)
+		return nil, &os.PathError{Op: "write", Path: tmp, Err: err}
+	}
+	return func() error { return exchange(tmp, name) }, nil
+}
+
+// exchange gives a file's name to tmp. The old file, if there is one and the file system can do that, changes places with it and
+// is removed: ext4 would write a file that replaces another to the disk at once, for which the one who removes it soon waits.
+func exchange(tmp, name string) error {
+	if unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, name, unix.RENAME_EXCHANGE) == nil {
+		return os.Remove(tmp)
+	}
+	err := os.Rename(tmp, name)
 	if err != nil {
 		os.Remove(tmp)
 	}

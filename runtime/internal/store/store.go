@@ -120,10 +120,25 @@ func Find(root, id string) (Dir, error) {
 
 // Write replaces the record in one step.
 func (d Dir) Write(r *Record) error {
-	if err := trusted.Replace(filepath.Join(string(d), recordName), lazyjson.Marshal(r)); err != nil {
-		return fmt.Errorf("write record: %w", err)
+	publish, err := d.Prepare(r)
+	if err != nil {
+		return err
 	}
-	return nil
+	return publish()
+}
+
+// Prepare does what takes time of Write, and returns the rest.
+func (d Dir) Prepare(r *Record) (publish func() error, err error) {
+	replace, err := trusted.Prepare(filepath.Join(string(d), recordName), lazyjson.Marshal(r))
+	if err != nil {
+		return nil, fmt.Errorf("write record: %w", err)
+	}
+	return func() error {
+		if err := replace(); err != nil {
+			return fmt.Errorf("write record: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // recordLimit bounds what is read of a record, in bytes. The annotations of its config.json are the most of it.
@@ -201,6 +216,7 @@ type Gate struct {
 	StartRead, VerdictWrite int      // the child's ends, which block; closed by CloseChildEnds
 	Start                   *os.File // write a byte to let init execute
 	Verdict                 *os.File // its failure as a report, or the end of file
+	permitted               bool
 }
 
 // NewGate makes the gate of an init that this process starts itself: when this process is gone, so is the only writer, which
@@ -300,14 +316,25 @@ type StartError struct {
 func (e *StartError) Error() string { return e.Errno.Error() }
 func (e *StartError) Unwrap() error { return e.Errno }
 
-// Open lets init go past its gate: the byte permits, SIGCONT, sent by signal, wakes. It returns when init has executed its
-// program or failed to (a *StartError), or has died.
-func (g *Gate) Open(signal func(unix.Signal) error) error {
+// Permit lets an init past its gate that is not stopped.
+func (g *Gate) Permit() error {
 	if _, err := g.Start.Write([]byte{1}); err != nil {
 		return fmt.Errorf("open the start gate: %w", err)
 	}
-	if err := signal(unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("continue init: %w", err)
+	g.permitted = true
+	return nil
+}
+
+// Open lets init go past its gate: the byte permits, SIGCONT, sent by signal, wakes. It returns when init has executed its
+// program or failed to (a *StartError), or has died.
+func (g *Gate) Open(signal func(unix.Signal) error) error {
+	if !g.permitted {
+		if err := g.Permit(); err != nil {
+			return err
+		}
+		if err := signal(unix.SIGCONT); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("continue init: %w", err)
+		}
 	}
 	var report [12]byte // rawchild.Report: kind, step, errno
 	n, err := g.Verdict.Read(report[:])
