@@ -54,7 +54,9 @@ type CreateRequest struct {
 	// Restore makes the processes from a checkpoint: Start does, or CreateDetached, whose container then runs. process.args is
 	// not executed, and of the hooks prestart, createRuntime and poststop are run.
 	Restore *RestoreRequest
-	// Hold has CreateDetached keep others from changing the container until this process has started or deleted it.
+	// Hold has CreateDetached keep others from changing the container until this process has started or deleted it. Init does not
+	// wait for Start then, which only tells what came of it, if Start is to run no hook before, and without Terminal, Notify and
+	// Trace.
 	Hold bool
 	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.
 	Preserve      int

@@ -319,6 +319,12 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 		return err
 	}
 	res := c.engine.resources(r.Stdio)
+	if res.Permitted = c.startsItself(r); res.Permitted {
+		if err := gate.Permit(); err != nil {
+			gate.Close()
+			return err
+		}
+	}
 	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
 	res.Trace, res.FailStep = r.Trace, r.FailStep
 	res.Network = network
@@ -370,17 +376,24 @@ func (e *Engine) resources(io Stdio) *launch.Resources {
 	}
 }
 
-// born records the process before it may go on: from here on a crash of ours leaves it alive.
-func (c *Container) born(pid int) error {
+// startsItself tells whether init need not wait for Start: who holds the container starts it next, and has nothing to do before.
+func (c *Container) startsItself(r CreateRequest) bool {
+	return r.Hold && !r.Notify && !r.Trace && c.spec.Process != nil && !c.spec.Process.Terminal &&
+		(c.spec.Hooks == nil || len(c.spec.Hooks.StartContainer) == 0)
+}
+
+// born prepares the record of the process; when known is called the process may go on, and from then on a crash of ours leaves it
+// alive.
+func (c *Container) born(pid int) (known func() error, err error) {
 	start, err := store.StartTime(pid)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.record.Pid, c.record.StartTime, c.record.Status = pid, start, lifecycle.Created.String()
 	if c.detached {
 		c.record.Status = "" // the kernel knows
 	}
-	return c.dir.Write(c.record)
+	return c.dir.Prepare(c.record)
 }
 
 // traceText prints the plan with the time each step took.

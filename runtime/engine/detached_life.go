@@ -50,11 +50,16 @@ func (d *Detached) start(ctx context.Context) error {
 	if d.record.Detached.NoProcess {
 		return errorf(FailedPrecondition, nil, "cannot start the container: config.json has no process")
 	}
-	pidfd, err := d.openInit()
-	if err != nil {
-		return err
+	pidfd := -1
+	if d.child != nil {
+		pidfd = d.child.FD // who waits for it does so after this
+	} else {
+		var err error
+		if pidfd, err = d.openInit(); err != nil {
+			return err
+		}
+		defer unix.Close(pidfd)
 	}
-	defer unix.Close(pidfd)
 	if err := d.startHooks(ctx, pidfd); err != nil {
 		return d.endBy(ctx, err)
 	}

@@ -178,7 +178,11 @@ func (c *Container) restoreNotified(ctx context.Context, n *restoration, m criu.
 			return err
 		}
 		c.addTimeNamespace(n.init.Pid)
-		return c.born(n.init.Pid)
+		known, err := c.born(n.init.Pid)
+		if err != nil {
+			return err
+		}
+		return known()
 	case "orphan-pts-master":
 		if m.File == nil {
 			return errors.New("criu has sent no terminal")

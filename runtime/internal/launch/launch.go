@@ -42,8 +42,11 @@ type Resources struct {
 	// OwnPidNS is the caller's own pid namespace.
 	OwnPidNS int
 	Children *child.Table
-	// Born is called with the pid before the child may go on past its last gate, so that the caller can record it.
-	Born func(pid int) error
+	// Born is called with the pid while the child is on its way to its last gate, so that the caller can prepare a record of it.
+	// What it returns is called when the child is there, and makes the record valid.
+	Born func(pid int) (known func() error, err error)
+	// Permitted: there is a byte in the start gate already, by which init goes on without having been stopped.
+	Permitted bool
 	// RunHooks runs the hooks of one point (plan.RunHooks) while init, which it borrows, waits.
 	RunHooks func(ctx context.Context, init *child.Process, point string) error
 	// InitRoot is the root directory of the container's init: the host's before it has left that (plan.RuntimeRoot), or the one
@@ -186,6 +189,7 @@ type flight struct {
 	released bool // past its last gate
 	devices  devices
 	sent     int // the descriptor that came with the last report, or -1
+	known    func() error // see Resources.Born
 }
 
 func (f *flight) fork(prog *rawchild.Program) error {
@@ -235,6 +239,14 @@ func (f *flight) adopt(pid, pidfd int) error {
 	return nil
 }
 
+// born lets the caller prepare its record of the child.
+func (f *flight) born() (err error) {
+	if f.r.Born != nil {
+		f.known, err = f.r.Born(f.child.Pid)
+	}
+	return err
+}
+
 // abort ends the child and waits for it.
 func (f *flight) abort() {
 	f.child.Kill()
@@ -245,6 +257,9 @@ func (f *flight) abort() {
 
 // follow answers the child's reports until it is where the plan ends.
 func (f *flight) follow(ctx context.Context) error {
+	if err := f.born(); err != nil {
+		return err
+	}
 	last := 0
 	for {
 		rep, err := f.next(ctx)
@@ -421,14 +436,14 @@ func (f *flight) followChild(pid int) error {
 		return err
 	}
 	_, err = old.Wait()
-	return errors.Join(err, old.Close())
+	return errors.Join(err, old.Close(), f.born())
 }
 
-// ready lets the caller record the process, and ends the launch of an init, stopped, or lets an exec go.
+// ready makes the caller's record of the process valid, and ends the launch of an init, mostly stopped, or lets an exec go.
 func (f *flight) ready(rep *rawchild.Report) (done bool, err error) {
 	a := f.plan.Steps[rep.Step].Do.(plan.Ready)
-	if f.r.Born != nil {
-		if err := f.r.Born(f.child.Pid); err != nil {
+	if f.known != nil {
+		if err := f.known(); err != nil {
 			return false, err
 		}
 	}
@@ -437,6 +452,9 @@ func (f *flight) ready(rep *rawchild.Report) (done bool, err error) {
 			if err := f.answer(); err != nil {
 				return false, err
 			}
+		}
+		if f.r.Permitted {
+			return true, nil
 		}
 		return true, f.stop()
 	}
