@@ -132,14 +132,14 @@ func restore(ctx context.Context, c *call) (int, error) {
 	r := engine.CreateRequest{Restore: &engine.RestoreRequest{Criu: common, TCPClose: c.opts.on("tcp-close"), LSMProfile: c.opts.text("lsm-profile"),
 		LSMMountContext: c.opts.text("lsm-mount-context")}}
 	if c.opts.on("detach") {
-		ctx, stop := cancelledBySignal(ctx)
-		defer stop()
-		_, _, err := c.create(ctx, e, r, true)
+		i := newInterruption(ctx, nil)
+		defer i.stop()
+		_, _, err := c.create(i, e, r, true)
 		return 0, err
 	}
 	r.Edit = c.reapFor(e)
 	attendant := newAttendant(ctx)
-	d, console, err := c.create(attendant.ctx, e, r, false)
+	d, console, err := c.create(attendant.interruption, e, r, false)
 	if err != nil {
 		return 0, err
 	}

@@ -17,15 +17,15 @@ func create(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	ctx, stop := cancelledBySignal(ctx)
-	defer stop()
-	_, _, err = c.create(ctx, e, engine.CreateRequest{}, true)
+	i := newInterruption(ctx, nil)
+	defer i.stop()
+	_, _, err = c.create(i, e, engine.CreateRequest{}, true)
 	return 0, err
 }
 
 // create makes the container that the operands and options ask for. detach: this process does not stay with it. The caller
 // owns the master of its terminal, nil if that was sent away or there is none.
-func (c *call) create(ctx context.Context, e *engine.Engine, r engine.CreateRequest, detach bool) (*engine.Detached, *os.File, error) {
+func (c *call) create(ctx *interruption, e *engine.Engine, r engine.CreateRequest, detach bool) (*engine.Detached, *os.File, error) {
 	if err := c.request(&r); err != nil {
 		return nil, nil, err
 	}
@@ -39,6 +39,7 @@ func (c *call) create(ctx context.Context, e *engine.Engine, r engine.CreateRequ
 	r.Notify = os.Getenv(notifySocketEnv) != ""
 	look := r.Edit
 	r.Edit = func(s *specs.Spec) error {
+		ctx.ready() // nothing is made before
 		if look != nil {
 			if err := look(s); err != nil {
 				return err

@@ -50,7 +50,8 @@ func (c *call) exec(ctx context.Context) (int, error) {
 	var a *attendant
 	if !detach {
 		a = newAttendant(ctx)
-		ctx = a.ctx
+		a.ready()
+		ctx = a
 	}
 	p, err := d.Exec(ctx, r)
 	if err != nil {

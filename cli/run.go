@@ -24,7 +24,7 @@ func run(ctx context.Context, c *call) (int, error) {
 	}
 	attendant := newAttendant(ctx)
 	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e)}
-	d, console, err := c.create(attendant.ctx, e, r, false)
+	d, console, err := c.create(attendant.interruption, e, r, false)
 	if err != nil {
 		return 0, err
 	}
@@ -67,13 +67,13 @@ func ownPIDs(s *specs.Spec) bool {
 }
 
 func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
-	ctx, stop := cancelledBySignal(ctx)
-	defer stop()
-	d, _, err := c.create(ctx, e, engine.CreateRequest{Hold: true}, true)
+	i := newInterruption(ctx, nil)
+	defer i.stop()
+	d, _, err := c.create(i, e, engine.CreateRequest{Hold: true}, true)
 	if err != nil {
 		return err
 	}
-	if err := startAndNotify(ctx, d); err != nil {
+	if err := startAndNotify(i, d); err != nil {
 		return errors.Join(err, d.Delete(context.WithoutCancel(ctx), true))
 	}
 	return nil
@@ -87,29 +87,26 @@ type process struct {
 	console *os.File // owned; nil without a terminal
 }
 
-// attendant stays with a process in the foreground. From the beginning, signals end ctx, so that what is half made is undone;
-// once there is a process they go to it.
+// attendant stays with a process in the foreground. Signals interrupt what makes the process; once it is there they go to it.
 type attendant struct {
-	ctx     context.Context
-	cancel  context.CancelFunc
+	*interruption
 	signals chan os.Signal
-	ready   chan struct{} // closed when the common signals are caught: that takes a while, beside the creation
+	common  chan struct{} // closed when the common signals are caught
 }
 
 func newAttendant(ctx context.Context) *attendant {
-	a := &attendant{signals: make(chan os.Signal, 64), ready: make(chan struct{})}
-	a.ctx, a.cancel = cancelledBySignal(ctx)
-	go func() {
+	a := &attendant{signals: make(chan os.Signal, 64), common: make(chan struct{})}
+	a.interruption = newInterruption(ctx, func() {
 		signal.Notify(a.signals, notIgnored(common)...)
-		close(a.ready)
-	}()
+		close(a.common)
+	})
 	return a
 }
 
 // attend starts the process, passes signals and the terminal on to it, and returns how it ended. On an error of start the
 // process has ended too.
 func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
-	<-a.ready
+	<-a.common
 	var t *terminal
 	winch := make(chan os.Signal, 1)
 	if p.console != nil {

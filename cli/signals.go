@@ -13,9 +13,44 @@ import (
 // terminating are the signals by which people and supervisors end a command.
 var terminating = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT}
 
-// cancelledBySignal returns a context that ends with a terminating signal, so that what is half made is undone.
+// interruption is a context that ends with a terminating signal, so that what is half made is undone. To catch a signal takes
+// Go a hand-shake between two threads: that goes on beside what its owner does before it makes anything.
+type interruption struct {
+	context.Context
+	caught chan struct{} // closed when the signals are caught
+	stop   context.CancelFunc
+}
+
+// newInterruption begins to catch the terminating signals; then does more of the kind.
+func newInterruption(ctx context.Context, then func()) *interruption {
+	i := &interruption{caught: make(chan struct{})}
+	i.Context, i.stop = context.WithCancel(ctx)
+	ended := make(chan os.Signal, 1)
+	go func() {
+		signal.Notify(ended, notIgnored(terminating)...)
+		close(i.caught)
+		if then != nil {
+			then()
+		}
+	}()
+	go func() {
+		select {
+		case <-ended:
+			i.stop()
+		case <-i.Done():
+		}
+	}()
+	return i
+}
+
+// ready waits until signals are caught: from here on something may be made.
+func (i *interruption) ready() { <-i.caught }
+
+// cancelledBySignal returns a context that ends with a terminating signal.
 func cancelledBySignal(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, notIgnored(terminating)...)
+	i := newInterruption(ctx, nil)
+	i.ready()
+	return i, i.stop
 }
 
 // notIgnored leaves out what the caller has this process ignore (nohup(1)).
@@ -30,8 +65,7 @@ func notIgnored(list []os.Signal) []os.Signal {
 }
 
 // common are the signals that people and supervisors send.
-var common = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM, unix.SIGCONT,
-	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+var common = append([]os.Signal{unix.SIGUSR1, unix.SIGUSR2}, terminating...)
 
 // rareAfter is how long a process has to live before the other signals are passed on to it: to catch one costs Go a hand-shake
 // between two threads, and for fifty of them that is a quarter of the life of `true`.
