@@ -115,5 +115,11 @@ sealed:
 	MOVD	$15, R0	// PR_SET_NAME
 	MOVD	$gosudacon_name(SB), R1
 	SVC
+
+	// See seal_amd64.s.
+	MOVD	$167, R8	// prctl
+	MOVD	$29, R0	// PR_SET_TIMERSLACK
+	MOVD	$300000, R1	// ns
+	SVC
 go:
 	B	_rt0_arm64_linux(SB)

@@ -8,12 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
+
+// TimerSlack is the kernel's default, in nanoseconds.
+const TimerSlack = 50_000
 
 // Table is the set of children that have an owner. The zero value is ready.
 type Table struct {
@@ -63,6 +67,12 @@ func (t *Table) Forget(pid int) {
 // Start starts a command and returns how to wait for it, which the caller must do once.
 func (t *Table) Start(cmd *exec.Cmd) (wait func() error, err error) {
 	pid, err := t.Fork(func() (int, error) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		// It inherits that of this thread; ours may be longer.
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, TimerSlack, 0, 0, 0); err != nil {
+			return 0, fmt.Errorf("set the timer slack: %w", err)
+		}
 		if err := cmd.Start(); err != nil {
 			return 0, err
 		}
