@@ -22,12 +22,13 @@ const (
 	// The listener of the seccomp filter, from its loading to its handing over.
 	regListener reg = 4
 	// What the child makes where its caller may not: the copy of a host's mount that comes next, and the empty directory of masks.
-	regCopy  reg = 5
-	regEmpty reg = 6
-	t0       reg = 8
-	t1       reg = 9
-	t2       reg = 10
-	t3       reg = 11
+	regCopy    reg = 5
+	regEmpty   reg = 6
+	regNetwork reg = 7 // the network namespace that the caller has made
+	t0         reg = 8
+	t1         reg = 9
+	t2         reg = 10
+	t3         reg = 11
 )
 
 // label is a place in a program, bound once.
@@ -37,23 +38,31 @@ const noLabel label = -1
 
 // asm assembles a program.
 type asm struct {
-	p       rawchild.Program
-	step    int32
-	labels  []int32 // by label: the instruction, -1 while unbound
-	strings map[string]rawchild.Arg
-	err     error // the first string that is none for the kernel, in errStep
-	errStep int
+	p        rawchild.Program
+	step     int32
+	labels   []int32 // by label: the instruction, -1 while unbound
+	strings  map[string]rawchild.Arg
+	shared   map[string]rawchild.Arg // see scratch
+	hows     []how
+	branches []rawchild.Branch // those of all instructions
+	err      error             // the first string that is none for the kernel, in errStep
+	errStep  int
 }
 
-// A usual program, so that it need not grow: a container like containerd's default one has 500 instructions and 8 KiB of data.
+// A usual program, so that it need not grow: a container like containerd's default one has 500 instructions and 8 KiB of data, and
+// 200 more with eleven hierarchies of cgroup v1.
 const (
-	usualOps  = 640
-	usualData = 12 << 10
+	usualOps      = 720
+	usualData     = 12 << 10
+	usualLabels   = 480
+	usualBranches = 480
+	usualStrings  = 100
 )
 
 func newAsm() *asm {
-	return &asm{strings: make(map[string]rawchild.Arg, 128),
-		p: rawchild.Program{Ops: make([]rawchild.Op, 0, usualOps), Data: make([]byte, 0, usualData)}}
+	return &asm{strings: make(map[string]rawchild.Arg, usualStrings), shared: map[string]rawchild.Arg{}, labels: make([]int32, 0, usualLabels),
+		branches: make([]rawchild.Branch, 0, usualBranches),
+		p:        rawchild.Program{Ops: make([]rawchild.Op, 0, usualOps), Data: make([]byte, 0, usualData)}}
 }
 
 func imm[T ~int | ~int32 | ~uint32 | ~uint64 | ~uintptr](v T) rawchild.Arg {
@@ -65,14 +74,19 @@ func (r reg) arg() rawchild.Arg { return rawchild.Arg{Kind: rawchild.Reg, Word: 
 // cwd is AT_FDCWD, below zero.
 var cwd = rawchild.Arg{Kind: rawchild.Imm, Word: uint64(0xffffffffffffff9c)}
 
-// bytes puts b into the program's data, aligned for any structure.
-func (a *asm) bytes(b []byte) rawchild.Arg {
+// align makes the next data good for any structure, and returns where it will be.
+func (a *asm) align() rawchild.Arg {
 	for len(a.p.Data)%8 != 0 {
 		a.p.Data = append(a.p.Data, 0)
 	}
-	at := len(a.p.Data)
+	return rawchild.Arg{Kind: rawchild.Data, Word: uint64(len(a.p.Data))}
+}
+
+// bytes puts b into the program's data.
+func (a *asm) bytes(b []byte) rawchild.Arg {
+	at := a.align()
 	a.p.Data = append(a.p.Data, b...)
-	return rawchild.Arg{Kind: rawchild.Data, Word: uint64(at)}
+	return at
 }
 
 // str puts a NUL-terminated string into the data, once. One with a NUL in it would be a shorter one to the kernel than to
@@ -84,25 +98,26 @@ func (a *asm) str(s string) rawchild.Arg {
 	if a.err == nil && strings.IndexByte(s, 0) >= 0 {
 		a.err, a.errStep = fmt.Errorf("%.64q contains a NUL byte", s), int(a.step)
 	}
-	arg := a.bytes(append([]byte(s), 0))
-	a.strings[s] = arg
-	return arg
+	at := a.align()
+	a.p.Data = append(append(a.p.Data, s...), 0)
+	a.strings[s] = at
+	return at
 }
 
 func (a *asm) words(w ...uint64) rawchild.Arg {
-	var b []byte
+	at := a.align()
 	for _, v := range w {
-		b = binary.NativeEndian.AppendUint64(b, v)
+		a.p.Data = binary.NativeEndian.AppendUint64(a.p.Data, v)
 	}
-	return a.bytes(b)
+	return at
 }
 
 func (a *asm) words32(w ...uint32) rawchild.Arg {
-	var b []byte
+	at := a.align()
 	for _, v := range w {
-		b = binary.NativeEndian.AppendUint32(b, v)
+		a.p.Data = binary.NativeEndian.AppendUint32(a.p.Data, v)
 	}
-	return a.bytes(b)
+	return at
 }
 
 // vector puts a NULL-terminated array of pointers to strings into the data.
@@ -130,10 +145,12 @@ type ins struct {
 }
 
 func (a *asm) emit(nr uint32, args ...rawchild.Arg) ins {
-	op := rawchild.Op{Nr: nr, Step: a.step, Dst: -1}
-	copy(op.Args[:], args)
-	a.p.Ops = append(a.p.Ops, op)
-	return ins{a, len(a.p.Ops) - 1}
+	a.p.Ops = append(a.p.Ops, rawchild.Op{Nr: nr, Step: a.step, Dst: -1})
+	i := len(a.p.Ops) - 1
+	for j, arg := range args {
+		a.p.Ops[i].SetArg(j, arg)
+	}
+	return ins{a, i}
 }
 
 func (a *asm) call(nr int, args ...rawchild.Arg) ins { return a.emit(uint32(nr), args...) }
@@ -152,14 +169,20 @@ func (i ins) exactly(n int) ins {
 
 // on continues elsewhere when the call fails with one of the errnos; without any, with whichever.
 func (i ins) on(l label, errnos ...unix.Errno) ins {
-	op := &i.a.p.Ops[i.i]
 	if len(errnos) == 0 {
-		op.On = append(op.On, rawchild.Branch{Errno: -1, To: int32(l)})
+		i.branch(-1, l)
 	}
 	for _, e := range errnos {
-		op.On = append(op.On, rawchild.Branch{Errno: int32(e), To: int32(l)})
+		i.branch(int32(e), l)
 	}
 	return i
+}
+
+func (i ins) branch(errno int32, l label) {
+	op := &i.a.p.Ops[i.i]
+	from := len(i.a.branches)
+	i.a.branches = append(append(i.a.branches, op.On...), rawchild.Branch{Errno: errno, To: int32(l)})
+	op.On = i.a.branches[from:len(i.a.branches):len(i.a.branches)]
 }
 
 // tolerate goes on as if the call had succeeded.
@@ -178,6 +201,7 @@ func (a *asm) label() label {
 func (a *asm) bind(l label)          { a.labels[l] = int32(len(a.p.Ops)) }
 func (a *asm) jump(l label)          { a.emit(rawchild.OpJump, imm(int(l))) }
 func (a *asm) fail(errno unix.Errno) { a.emit(rawchild.OpFail, imm(errno)) }
+
 func (a *asm) set(r reg, v rawchild.Arg) {
 	a.emit(rawchild.OpSet, v).to(r)
 }
@@ -196,8 +220,8 @@ func (a *asm) finish() *rawchild.Program {
 	a.fail(unix.ENOTRECOVERABLE) // what would fall off the end
 	for i := range a.p.Ops {
 		op := &a.p.Ops[i]
-		if op.Nr == rawchild.OpJump {
-			op.Args[0].Word = uint64(a.labels[op.Args[0].Word])
+		if op.Nr == rawchild.OpJump || op.Nr == rawchild.OpCall {
+			op.SetArg(0, imm(a.labels[op.Arg(0).Word]))
 		}
 		for j := range op.On {
 			op.On[j].To = a.labels[op.On[j].To]

@@ -17,9 +17,20 @@ func Calls(p *plan.Plan) [][]uint32 {
 	}
 	prog := lower(p, prep, &Resources{CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1}, -1, -1).p
 	calls := make([][]uint32, len(p.Steps))
+	add := func(step int32, op rawchild.Op) {
+		if op.Nr < rawchild.OpJump && !slices.Contains(calls[step], op.Nr) {
+			calls[step] = append(calls[step], op.Nr)
+		}
+	}
+	shared := slices.IndexFunc(prog.Ops, func(op rawchild.Op) bool { return op.Step == rawchild.CallersStep })
 	for _, op := range prog.Ops {
-		if op.Nr < rawchild.OpJump && !slices.Contains(calls[op.Step], op.Nr) {
-			calls[op.Step] = append(calls[op.Step], op.Nr)
+		switch {
+		case op.Nr == rawchild.OpCall:
+			for _, called := range prog.Ops[shared:] {
+				add(op.Step, called)
+			}
+		case op.Step != rawchild.CallersStep:
+			add(op.Step, op)
 		}
 	}
 	return calls

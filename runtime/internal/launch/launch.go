@@ -45,7 +45,7 @@ type Resources struct {
 	// Born is called with the pid while the child is on its way to its last gate, so that the caller can prepare a record of it.
 	// What it returns is called when the child is there, and makes the record valid.
 	Born func(pid int) (known func() error, err error)
-	// Permitted: there is a byte in the start gate already, by which init goes on without having been stopped.
+	// Permitted: Born puts a byte into the start gate, by which init goes on without having been stopped.
 	Permitted bool
 	// RunHooks runs the hooks of one point (plan.RunHooks) while init, which it borrows, waits.
 	RunHooks func(ctx context.Context, init *child.Process, point string) error
@@ -137,14 +137,16 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		return nil, err
 	}
 	defer pipes.close()
-	if prep.network, err = r.Network.get(); err != nil {
-		_, step := cloneOf(p)
-		return nil, NewStepError(p, step, err)
-	}
 	l := lower(p, prep, &stdio.r, pipes.report, pipes.control)
 	if l.err != nil {
 		return nil, NewStepError(p, l.errStep, l.err)
 	}
+	network, err := r.Network.get() // last: it may still be in the making
+	if err != nil {
+		_, step := cloneOf(p)
+		return nil, NewStepError(p, step, err)
+	}
+	l.p.Init[regNetwork] = uint64(network)
 	prog := l.finish()
 	var times *traceBuffer
 	if r.Trace {
@@ -188,13 +190,13 @@ type flight struct {
 	child    *Child
 	released bool // past its last gate
 	devices  devices
-	sent     int // the descriptor that came with the last report, or -1
+	sent     int          // the descriptor that came with the last report, or -1
 	known    func() error // see Resources.Born
 }
 
 func (f *flight) fork(prog *rawchild.Program) error {
 	clone, step := cloneOf(f.plan)
-	if f.prep.network >= 0 {
+	if f.r.Network != nil {
 		clone.New &^= plan.NewNet
 	}
 	if f.r.FailStep == step+1 {

@@ -27,8 +27,7 @@ func (l *lowering) send(kind rawchild.ReportKind, fd rawchild.Arg) {
 	}
 	msg, control := l.rights()
 	l.store32(at(control, cmsgData), fd)
-	l.store32(l.gateMsg, imm(uint32(kind)))
-	l.store32(at(l.gateMsg, 4), imm(uint32(l.step)))
+	l.head(kind)
 	l.call(unix.SYS_SENDMSG, regReport.arg(), msg, imm(unix.MSG_NOSIGNAL)).exactly(rawchild.ReportSize)
 }
 
@@ -42,10 +41,10 @@ const (
 
 // rights returns a struct msghdr that sends the report, and its control message, of one descriptor.
 func (l *lowering) rights() (msg, control rawchild.Arg) {
-	const key = "\x00rights"
+	const key = "rights"
 	w := binary.NativeEndian
-	if msg, ok := l.strings[key]; ok {
-		return msg, l.strings[key+"control"]
+	if msg, ok := l.shared[key]; ok {
+		return msg, l.shared[key+"control"]
 	}
 	cmsg := make([]byte, cmsgSize)
 	w.PutUint64(cmsg, unix.SizeofCmsghdr+4)
@@ -60,7 +59,7 @@ func (l *lowering) rights() (msg, control rawchild.Arg) {
 	for at, target := range map[int]rawchild.Arg{int(iov.Word): l.gateMsg, int(msg.Word) + msghdrIov: iov, int(msg.Word) + msghdrCtl: control} {
 		l.p.Relocs = append(l.p.Relocs, rawchild.Reloc{At: at, Target: int(target.Word)})
 	}
-	l.strings[key], l.strings[key+"control"] = msg, control
+	l.shared[key], l.shared[key+"control"] = msg, control
 	return msg, control
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/runtime/internal/child"
 	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 )
@@ -35,6 +36,7 @@ type lowering struct {
 	gateMsg rawchild.Arg // a Report, filled per gate
 	userNS  bool         // credentials of a user namespace were taken: dumpable must be cleared again
 	points  []point      // what the caller may be asked to find
+	asking  label        // see ask
 	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
 	clocks  []rawchild.Arg
 }
@@ -56,6 +58,7 @@ func lower(pl *plan.Plan, prep *prepared, r *Resources, report, control int) *lo
 		}
 		l.action(i, s.Do)
 	}
+	l.answers()
 	return l
 }
 
@@ -226,9 +229,16 @@ func (l *lowering) await() {
 
 // message reports a gate; its value is whatever was stored at l.gateMsg+8.
 func (l *lowering) message(kind rawchild.ReportKind) {
-	l.store32(l.gateMsg, imm(uint32(kind)))
-	l.store32(at(l.gateMsg, 4), imm(uint32(l.step)))
+	l.head(kind)
 	l.call(unix.SYS_WRITE, regReport.arg(), l.gateMsg, imm(rawchild.ReportSize)).exactly(rawchild.ReportSize)
+}
+
+// head fills in the kind and the step of a report. What instructions of no step of their own report, their caller has named.
+func (l *lowering) head(kind rawchild.ReportKind) {
+	l.store32(l.gateMsg, imm(uint32(kind)))
+	if l.step != rawchild.CallersStep {
+		l.store32(at(l.gateMsg, 4), imm(uint32(l.step)))
+	}
 }
 
 // undumpable hides the process from those it may share a pid namespace with. Taking other credentials undoes it.
@@ -249,8 +259,8 @@ func (l *lowering) dumpable(when bool) {
 func (l *lowering) detach(d plan.Detach) {
 	l.dumpable(d.Dumpable)
 	l.undumpable(!d.Dumpable)
-	if l.prep.network >= 0 {
-		l.call(unix.SYS_SETNS, imm(l.prep.network), imm(unix.CLONE_NEWNET))
+	if l.io.Network != nil {
+		l.call(unix.SYS_SETNS, regNetwork.arg(), imm(unix.CLONE_NEWNET))
 	}
 	ignore := l.bytes(make([]byte, 32)) // struct kernel_sigaction: SIG_DFL, no flags
 	for sig := 1; sig <= 64; sig++ {
@@ -266,7 +276,7 @@ func (l *lowering) detach(d plan.Detach) {
 		l.call(unix.SYS_DUP3, imm(fd), imm(i), imm(0))
 	}
 	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control, l.io.StartGate, l.io.Verdict))
-	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(50_000), imm(0), imm(0), imm(0)) // ns, the kernel's default
+	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(child.TimerSlack), imm(0), imm(0), imm(0))
 	l.call(unix.SYS_UMASK, imm(0))
 	l.call(unix.SYS_SETSID)
 }

@@ -29,10 +29,27 @@ func relative(p string) string {
 // A walk over ".." that must not leave the root ends with EAGAIN when a mount or a rename anywhere on the machine happened
 // meanwhile (openat2(2)): then it is done again, until it succeeds or the caller gives up and kills the child.
 func (a *asm) openat2(dir rawchild.Arg, rel string, flags, resolve, mode uint64) ins {
-	how := a.words(flags, mode, resolve)
 	again := a.label()
 	a.bind(again)
-	return a.call(unix.SYS_OPENAT2, dir, a.str(rel), how, imm(24)).on(again, unix.EAGAIN)
+	return a.call(unix.SYS_OPENAT2, dir, a.str(rel), a.how(flags, mode, resolve), imm(unix.SizeofOpenHow)).on(again, unix.EAGAIN)
+}
+
+// how is a struct open_how in the data, of which a program needs few and has many uses.
+type how struct {
+	unix.OpenHow
+	at rawchild.Arg
+}
+
+func (a *asm) how(flags, mode, resolve uint64) rawchild.Arg {
+	want := unix.OpenHow{Flags: flags, Mode: mode, Resolve: resolve}
+	for _, h := range a.hows {
+		if h.OpenHow == want {
+			return h.at
+		}
+	}
+	h := how{want, a.words(flags, mode, resolve)}
+	a.hows = append(a.hows, h)
+	return h.at
 }
 
 // openRoot opens a path of the container.
@@ -58,12 +75,11 @@ func (a *asm) statx(fd rawchild.Arg) rawchild.Arg {
 
 // scratch returns data that steps share because none needs it for longer than itself.
 func (a *asm) scratch(name string, size int) rawchild.Arg {
-	key := "\x00scratch " + name
-	if arg, ok := a.strings[key]; ok {
+	if arg, ok := a.shared[name]; ok {
 		return arg
 	}
 	arg := a.bytes(make([]byte, size))
-	a.strings[key] = arg
+	a.shared[name] = arg
 	return arg
 }
 

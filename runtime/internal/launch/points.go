@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
 )
 
 // point is a path of the container at which something will be mounted or made: a file, or else a directory.
@@ -96,15 +98,30 @@ const (
 // ask makes what is missing of a point. It uses t2.
 func (l *lowering) ask(p point) {
 	l.points = append(l.points, p)
+	if len(l.points) == 1 {
+		l.asking = l.label()
+	}
+	l.store32(at(l.gateMsg, 4), imm(uint32(l.step)))
+	l.store32(at(l.gateMsg, 8), imm(len(l.points)-1))
+	l.emit(rawchild.OpCall, imm(int(l.asking)))
+}
+
+// answers is what ask calls: once for all points, as hardly any has something missing.
+func (l *lowering) answers() {
+	if len(l.points) == 0 {
+		return
+	}
+	l.fail(unix.ENOTRECOVERABLE) // not by falling into it
+	l.step = rawchild.CallersStep
+	l.bind(l.asking)
 	answer := l.scratch("page", pointAnswer)
 	again, file, done := l.label(), l.label(), l.label()
 	dir := func() { // one that is not there any more, or a link by now, is asked about again
-		how := l.words(opath|unix.O_DIRECTORY, 0, inRoot|unix.RESOLVE_NO_SYMLINKS)
-		l.call(unix.SYS_OPENAT2, regRoot.arg(), at(answer, pointDirAt), how, imm(24)).to(t2).
+		how := l.how(opath|unix.O_DIRECTORY, 0, inRoot|unix.RESOLVE_NO_SYMLINKS)
+		l.call(unix.SYS_OPENAT2, regRoot.arg(), at(answer, pointDirAt), how, imm(unix.SizeofOpenHow)).to(t2).
 			on(again, unix.EAGAIN, unix.ENOENT, unix.ELOOP, unix.ENOTDIR)
 	}
 	l.bind(again)
-	l.store32(at(l.gateMsg, 8), imm(len(l.points)-1))
 	l.send(gatePoint, regRoot.arg())
 	l.call(unix.SYS_READ, imm(l.control), answer, imm(pointAnswer)).exactly(pointAnswer)
 	l.test(answer, 0xffffffff, pointMkdir, unix.ENOENT).on(file)
@@ -117,6 +134,7 @@ func (l *lowering) ask(p point) {
 	l.call(unix.SYS_MKNODAT, t2.arg(), at(answer, pointNameAt), imm(unix.S_IFREG|0o644), imm(0)).tolerate(unix.EEXIST)
 	l.jump(again)
 	l.bind(done)
+	l.emit(rawchild.OpReturn)
 }
 
 // answerPoint tells the child what to make next for a point.

@@ -17,7 +17,6 @@ type prepared struct {
 	isDir    map[int]bool // step -> the bind's source is a directory
 	empty    int          // an empty read-only tmpfs for masks, or -1
 	pidNS    int          // for the clone, or -1
-	network  int          // for the child to join, or -1
 	root     int          // the container's root file system, or -1
 	rootPath string       // where it lies on the host
 	// covers are the host's whole mounts of proc and sysfs, for plan.Pivot that moves.
@@ -43,7 +42,7 @@ func (p *prepared) take(i, fd int) {
 // prepare opens what steps need before the fork, where errors are easy. The caller must close what it returns, also with
 // an error.
 func prepare(pl *plan.Plan) (*prepared, error) {
-	p := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: -1, pidNS: -1, network: -1, root: -1}
+	p := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: -1, pidNS: -1, root: -1}
 	one := p.one
 	if pl.ChildMounts {
 		one = p.look

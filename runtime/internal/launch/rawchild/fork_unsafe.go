@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The three hooks that package syscall uses around its own fork: they block signals, make any growth of the stack fatal,
-// and give the child default signal handlers.
+// The hooks that package syscall uses around its own fork in the parent: they block signals, and make any growth of the stack
+// fatal. Its hook in the child gives every signal its default handler and the mask of the thread; here the kernel does the first
+// (CLONE_CLEAR_SIGHAND, Linux 5.5), for 60 system calls less, and the program the second.
 
 //go:linkname runtimeBeforeFork syscall.runtime_BeforeFork
 func runtimeBeforeFork()
@@ -19,14 +20,13 @@ func runtimeBeforeFork()
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
-//go:linkname runtimeAfterForkInChild syscall.runtime_AfterForkInChild
-func runtimeAfterForkInChild()
-
 // machine is a loaded program: addresses are absolute, and everything the child touches is reachable from here.
 type machine struct {
 	ops    []Op
 	data   unsafe.Pointer // the program's Data
 	regs   [Registers]uintptr
+	back   int   // where OpReturn leads
+	step   int32 // of the last OpCall
 	report [ReportSize / 4]uint32
 	// pidfd is where the kernel writes it. It is here because its address becomes a number: a variable on a goroutine's stack
 	// could move away from that number before the clone, a machine is on the heap.
@@ -48,7 +48,7 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// Start forks and lets the child run p. The caller owns the pidfd (close-on-exec) and must wait for the process.
+// Start forks and lets the child run p, with all signals blocked until the program changes that. The caller owns the pidfd (close-on-exec) and must wait for the process.
 // p.Data must stay untouched until the child has executed or ended only if it is a shared mapping; otherwise the child has a
 // copy.
 func Start(p *Program, c Clone) (pid, pidfd int, err error) {
@@ -67,7 +67,7 @@ func Start(p *Program, c Clone) (pid, pidfd int, err error) {
 		m.regs[i] = uintptr(v)
 	}
 	args := &cloneArgs{
-		flags:      c.Flags | unix.CLONE_PIDFD,
+		flags:      c.Flags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&m.pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
@@ -124,7 +124,6 @@ func fork(m *machine, args *cloneArgs) (int, syscall.Errno) {
 		runtimeAfterFork()
 		return int(pid), errno
 	}
-	runtimeAfterForkInChild()
 	interpret(m)
 	return 0, 0
 }
@@ -144,8 +143,8 @@ func interpret(m *machine) {
 		op := &m.ops[pc]
 		var a [6]uintptr
 		for i := range a {
-			w := uintptr(op.Args[i].Word)
-			switch op.Args[i].Kind {
+			w := uintptr(op.words[i])
+			switch Kind(op.kinds >> (kindBits * i) & kindMask) {
 			case Data:
 				w += uintptr(m.data)
 			case Reg:
@@ -159,13 +158,20 @@ func interpret(m *machine) {
 		case OpJump:
 			pc = int(a[0])
 			continue
+		case OpCall:
+			m.back, m.step = pc+1, op.Step
+			pc = int(a[0])
+			continue
+		case OpReturn:
+			pc = m.back
+			continue
 		case OpSet:
 			r = a[0]
 		case OpStore32:
 			// The offset was checked when the program was loaded.
-			*(*uint32)(unsafe.Add(m.data, op.Args[0].Word)) = uint32(a[1])
+			*(*uint32)(unsafe.Add(m.data, op.words[0])) = uint32(a[1])
 		case OpTest:
-			if *(*uint32)(unsafe.Add(m.data, op.Args[0].Word))&uint32(a[1]) != uint32(a[2]) {
+			if *(*uint32)(unsafe.Add(m.data, op.words[0]))&uint32(a[1]) != uint32(a[2]) {
 				errno = syscall.Errno(a[3])
 			}
 		case OpFail:
@@ -195,7 +201,9 @@ func interpret(m *machine) {
 			continue
 		}
 		m.report[0] = uint32(Failed)
-		m.report[1] = uint32(op.Step)
+		if m.report[1] = uint32(op.Step); op.Step == CallersStep {
+			m.report[1] = uint32(m.step)
+		}
 		m.report[2] = uint32(errno)
 		syscall.RawSyscall6(unix.SYS_WRITE, m.regs[ReportReg], uintptr(unsafe.Pointer(&m.report)), ReportSize, 0, 0, 0)
 		for {

@@ -36,7 +36,13 @@ const (
 	OpTest
 	// OpFail ends with the errno Args[0].
 	OpFail
+	// OpCall continues at instruction Args[0], and OpReturn behind the last OpCall. Calls do not nest.
+	OpCall
+	OpReturn
 )
+
+// CallersStep is the step of instructions that OpCall leads to: that of the call.
+const CallersStep = -1
 
 // Registers is the number of registers; register ReportReg holds the descriptor that failures are written to.
 const (
@@ -50,16 +56,34 @@ type Branch struct {
 	To    int32
 }
 
-// Op is one instruction.
+// Op is one instruction. A container has some 700, all of which are in fresh memory.
 type Op struct {
-	Nr   uint32 // a system call's number or a pseudo instruction
-	Step int32  // reported with a failure
-	Dst  int8   // register that takes the result, -1 for none
+	words [6]uint64 // of the arguments
+	On    []Branch
+	Nr    uint32 // a system call's number or a pseudo instruction
+	Step  int32  // reported with a failure
+	Want  int32
+	kinds uint16 // of the arguments, kindBits each
+	Dst   int8   // register that takes the result, -1 for none
 	// Exact makes any result but Want a failure with EPIPE: the end of file on a gate, or a short write.
 	Exact bool
-	Want  int32
-	Args  [6]Arg
-	On    []Branch
+}
+
+// Kinds lie side by side.
+const (
+	kindBits = 2
+	kindMask = 1<<kindBits - 1
+)
+
+// SetArg sets argument i, from 0 to 5; those that are not set are 0.
+func (op *Op) SetArg(i int, a Arg) {
+	op.words[i] = a.Word
+	op.kinds = op.kinds&^(kindMask<<(kindBits*i)) | uint16(a.Kind)<<(kindBits*i)
+}
+
+// Arg returns argument i.
+func (op *Op) Arg(i int) Arg {
+	return Arg{Kind(op.kinds >> (kindBits * i) & kindMask), op.words[i]}
 }
 
 // Reloc is a place in Data that takes the address of another place in Data: pointers inside structures.
@@ -99,19 +123,23 @@ func (p *Program) Validate() error {
 		if op.Dst >= Registers {
 			return fmt.Errorf("program: instruction %d: register %d (this is a bug)", i, op.Dst)
 		}
-		for _, a := range op.Args {
-			switch {
+		for j := range op.words {
+			switch a := op.Arg(j); {
 			case a.Kind == Data && a.Word > uint64(len(p.Data)):
 				return fmt.Errorf("program: instruction %d: data offset %d beyond %d (this is a bug)", i, a.Word, len(p.Data))
 			case a.Kind == Reg && a.Word >= Registers:
 				return fmt.Errorf("program: instruction %d: register %d (this is a bug)", i, a.Word)
 			}
 		}
-		if (op.Nr == OpTest || op.Nr == OpStore32) && (op.Args[0].Kind != Data || op.Args[0].Word+4 > uint64(len(p.Data))) {
-			return fmt.Errorf("program: instruction %d: word at %d beyond %d (this is a bug)", i, op.Args[0].Word, len(p.Data))
-		}
-		if op.Nr == OpJump && op.Args[0].Word >= uint64(len(p.Ops)) {
-			return fmt.Errorf("program: instruction %d: jump to %d beyond %d (this is a bug)", i, op.Args[0].Word, len(p.Ops))
+		switch first := op.Arg(0); op.Nr {
+		case OpTest, OpStore32:
+			if first.Kind != Data || first.Word+4 > uint64(len(p.Data)) {
+				return fmt.Errorf("program: instruction %d: word at %d beyond %d (this is a bug)", i, first.Word, len(p.Data))
+			}
+		case OpJump, OpCall:
+			if first.Kind != Imm || first.Word >= uint64(len(p.Ops)) {
+				return fmt.Errorf("program: instruction %d: jump to %d beyond %d (this is a bug)", i, first.Word, len(p.Ops))
+			}
 		}
 		for _, b := range op.On {
 			if b.To < 0 || int(b.To) >= len(p.Ops) {

@@ -18,7 +18,9 @@ func reg(v uint64) rawchild.Arg  { return rawchild.Arg{Kind: rawchild.Reg, Word:
 
 func op(nr uint32, args ...rawchild.Arg) rawchild.Op {
 	o := rawchild.Op{Nr: nr, Dst: -1}
-	copy(o.Args[:], args)
+	for i, a := range args {
+		o.SetArg(i, a)
+	}
 	return o
 }
 
@@ -26,6 +28,8 @@ func on(o rawchild.Op, errno int32, to int32) rawchild.Op {
 	o.On = append(o.On, rawchild.Branch{Errno: errno, To: to})
 	return o
 }
+
+func at(step int32, o rawchild.Op) rawchild.Op { o.Step = step; return o }
 
 func into(o rawchild.Op, r int8) rawchild.Op { o.Dst = r; return o }
 
@@ -85,6 +89,9 @@ func TestInterpreter(t *testing.T) {
 		{"stores and tests", []rawchild.Op{op(rawchild.OpStore32, data(4), imm(0x1234)),
 			op(rawchild.OpTest, data(4), imm(0xff), imm(0x34), imm(uint64(unix.EPERM))), exit(8)}, "........", "", 8},
 		{"fails a test", []rawchild.Op{op(rawchild.OpTest, data(0), imm(0xff), imm('y'), imm(uint64(unix.EPERM)))}, "xxxx", report(0, unix.EPERM), 1},
+		{"calls and returns", []rawchild.Op{op(rawchild.OpCall, imm(3)), op(rawchild.OpCall, imm(3)), exit(9),
+			op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(0), imm(1)), op(rawchild.OpReturn)}, "x", "xx", 9},
+		{"fails for its caller", []rawchild.Op{at(7, op(rawchild.OpCall, imm(1))), at(rawchild.CallersStep, failing)}, "", report(7, unix.EBADF), 1},
 		{"fails at once", []rawchild.Op{op(rawchild.OpFail, imm(uint64(unix.EIO)))}, "", report(0, unix.EIO), 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -108,11 +115,14 @@ func TestRelocation(t *testing.T) {
 	}
 }
 
-// TestSignals: the child has default handlers and the parent's mask, whatever Go does with signals.
+// TestSignals: the child has default handlers, whatever Go does with signals, and what it is sent before it wants to know waits.
 func TestSignals(t *testing.T) {
-	_, status := run(t, []rawchild.Op{into(op(unix.SYS_GETPID), 3), op(unix.SYS_KILL, reg(3), imm(uint64(unix.SIGTERM)))}, nil)
-	if !status.Signaled() || status.Signal() != unix.SIGTERM {
-		t.Errorf("status %x", status)
+	kill := op(unix.SYS_KILL, reg(3), imm(uint64(unix.SIGTERM)))
+	unblock := op(unix.SYS_RT_SIGPROCMASK, imm(unix.SIG_SETMASK), data(0), imm(0), imm(8))
+	said := op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(8), imm(1))
+	out, status := run(t, []rawchild.Op{into(op(unix.SYS_GETPID), 3), kill, said, unblock, said}, []byte("\x00\x00\x00\x00\x00\x00\x00\x00x"))
+	if !status.Signaled() || status.Signal() != unix.SIGTERM || out != "x" {
+		t.Errorf("output %q, status %x", out, status)
 	}
 }
 
@@ -126,6 +136,8 @@ func TestRefused(t *testing.T) {
 		"argument":   {Ops: []rawchild.Op{op(unix.SYS_CLOSE, reg(rawchild.Registers)), last}},
 		"data":       {Ops: []rawchild.Op{op(unix.SYS_CLOSE, data(1)), last}},
 		"jump":       {Ops: []rawchild.Op{op(rawchild.OpJump, imm(2)), last}},
+		"call":       {Ops: []rawchild.Op{op(rawchild.OpCall, imm(2)), last}},
+		"indirect":   {Ops: []rawchild.Op{op(rawchild.OpJump, reg(1)), last}},
 		"branch":     {Ops: []rawchild.Op{on(exit(0), -1, -1), last}},
 		"relocation": {Ops: []rawchild.Op{last}, Relocs: []rawchild.Reloc{{At: 0}}},
 		"test":       {Ops: []rawchild.Op{op(rawchild.OpTest, imm(0)), last}},
