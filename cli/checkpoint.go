@@ -132,7 +132,7 @@ func restore(ctx context.Context, c *call) (int, error) {
 	r := engine.CreateRequest{Restore: &engine.RestoreRequest{Criu: common, TCPClose: c.opts.on("tcp-close"), LSMProfile: c.opts.text("lsm-profile"),
 		LSMMountContext: c.opts.text("lsm-mount-context")}}
 	if c.opts.on("detach") {
-		i := newInterruption(ctx, nil)
+		i := newInterruption(ctx)
 		defer i.stop()
 		_, _, err := c.create(i, e, r, true)
 		return 0, err

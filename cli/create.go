@@ -17,7 +17,7 @@ func create(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	i := newInterruption(ctx, nil)
+	i := newInterruption(ctx)
 	defer i.stop()
 	_, _, err = c.create(i, e, engine.CreateRequest{}, true)
 	return 0, err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,7 +24,7 @@ func run(ctx context.Context, c *call) (int, error) {
 		return 0, c.runDetached(ctx, e)
 	}
 	attendant := newAttendant(ctx)
-	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e)}
+	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e), Forked: attendant.catch}
 	d, console, err := c.create(attendant.interruption, e, r, false)
 	if err != nil {
 		return 0, err
@@ -67,7 +68,7 @@ func ownPIDs(s *specs.Spec) bool {
 }
 
 func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
-	i := newInterruption(ctx, nil)
+	i := newInterruption(ctx)
 	defer i.stop()
 	d, _, err := c.create(i, e, engine.CreateRequest{Hold: true}, true)
 	if err != nil {
@@ -91,22 +92,22 @@ type process struct {
 type attendant struct {
 	*interruption
 	signals chan os.Signal
-	common  chan struct{} // closed when the common signals are caught
+	once    sync.Once
 }
 
 func newAttendant(ctx context.Context) *attendant {
-	a := &attendant{signals: make(chan os.Signal, 64), common: make(chan struct{})}
-	a.interruption = newInterruption(ctx, func() {
-		signal.Notify(a.signals, notIgnored(common)...)
-		close(a.common)
-	})
-	return a
+	return &attendant{interruption: newInterruption(ctx), signals: make(chan os.Signal, 64)}
+}
+
+// catch catches the signals that the process is to get from its beginning.
+func (a *attendant) catch() {
+	a.once.Do(func() { signal.Notify(a.signals, notIgnored(common)...) })
 }
 
 // attend starts the process, passes signals and the terminal on to it, and returns how it ended. On an error of start the
 // process has ended too.
 func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
-	<-a.common
+	a.catch()
 	var t *terminal
 	winch := make(chan os.Signal, 1)
 	if p.console != nil {

@@ -21,17 +21,13 @@ type interruption struct {
 	stop   context.CancelFunc
 }
 
-// newInterruption begins to catch the terminating signals; then does more of the kind.
-func newInterruption(ctx context.Context, then func()) *interruption {
+func newInterruption(ctx context.Context) *interruption {
 	i := &interruption{caught: make(chan struct{})}
 	i.Context, i.stop = context.WithCancel(ctx)
 	ended := make(chan os.Signal, 1)
 	go func() {
 		signal.Notify(ended, notIgnored(terminating)...)
 		close(i.caught)
-		if then != nil {
-			then()
-		}
 	}()
 	go func() {
 		select {
@@ -48,7 +44,7 @@ func (i *interruption) ready() { <-i.caught }
 
 // cancelledBySignal returns a context that ends with a terminating signal.
 func cancelledBySignal(ctx context.Context) (context.Context, context.CancelFunc) {
-	i := newInterruption(ctx, nil)
+	i := newInterruption(ctx)
 	i.ready()
 	return i, i.stop
 }

@@ -58,6 +58,8 @@ type CreateRequest struct {
 	// wait for Start then, which only tells what came of it, if Start is to run no hook before, and without Terminal, Notify and
 	// Trace.
 	Hold bool
+	// Forked, when set, is called when init exists, beside its way to what it executes, which does not begin before.
+	Forked func()
 	// Preserve is how many of this process's descriptors from 3 on the container's process inherits.
 	Preserve      int
 	NoPivotRoot   bool // move the root file system over the host's, where that is a ramdisk; less safe than pivot_root(2)

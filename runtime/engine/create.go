@@ -319,17 +319,23 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 		return err
 	}
 	res := c.engine.resources(r.Stdio)
-	if res.Permitted = c.startsItself(r); res.Permitted {
-		if err := gate.Permit(); err != nil {
-			gate.Close()
-			return err
-		}
-	}
 	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
 	res.Trace, res.FailStep = r.Trace, r.FailStep
 	res.Network = network
 	res.Detached, res.Preserve = leave, r.Preserve
-	res.Born = c.born
+	res.Permitted = c.startsItself(r)
+	res.Born = func(pid int) (known func() error, err error) {
+		if known, err = c.born(pid); err != nil {
+			return nil, err
+		}
+		if r.Forked != nil {
+			r.Forked()
+		}
+		if res.Permitted {
+			err = gate.Permit()
+		}
+		return known, err
+	}
 	res.RunHooks = c.createHooks
 	res.Home = homeIn
 	res.SendListener = sendListener(func(pid int) specs.State { return ociState(c.record, specs.StateCreating, pid) })
