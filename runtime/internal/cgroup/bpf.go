@@ -22,7 +22,7 @@ func (p *devicePolicy) setV2(dir string) error {
 func (p *devicePolicy) replaceV2(dir string) error { return p.attach(dir, sys.ReplaceCgroupDevice) }
 
 func (p *devicePolicy) attach(dir string, attach func(cgroup, program int) error) error {
-	cgroup, err := open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	cgroup, err := sys.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // createV1 puts the policy in force in a cgroup of the devices controller that has no processes. A fresh one is what its
@@ -54,7 +56,7 @@ func writeExceptions(dir string, allow bool, list []deviceException) error {
 	if allow {
 		file = dir + "/devices.allow"
 	}
-	fd, err := open(file, unix.O_WRONLY)
+	fd, err := sys.Open(file, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // The files of cgroupfs are opened by path: there are no symbolic links in it, and a container cannot put anything but
@@ -14,7 +16,7 @@ import (
 
 // writeFile writes a value to a cgroup file with one write.
 func writeFile(path, value string) error {
-	fd, err := open(path, unix.O_WRONLY)
+	fd, err := sys.Open(path, unix.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -43,7 +45,7 @@ func readFile(path string) (string, error) {
 
 // readInto reads a cgroup file into buf, which grows when it is too small, and returns what it read.
 func readInto(buf []byte, path string) ([]byte, error) {
-	fd, err := open(path, unix.O_RDONLY)
+	fd, err := sys.Open(path, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -70,19 +72,6 @@ func pread(buf []byte, fd int, path string) ([]byte, error) {
 		}
 		if total += n; total == len(buf) {
 			buf = append(buf, make([]byte, len(buf))...)
-		}
-	}
-}
-
-// open opens a cgroup file; the caller closes it.
-func open(path string, flags int) (int, error) {
-	for {
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
-		if err == nil {
-			return fd, nil
-		}
-		if err != unix.EINTR {
-			return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 		}
 	}
 }

@@ -2,13 +2,14 @@ package cgroup
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // Mode is the version of cgroups that controls resources.
@@ -53,11 +54,11 @@ type Hierarchy struct {
 // Probe reads this machine's cgroup mounts. It costs two small reads of /proc and, with cgroup2, one of
 // cgroup.controllers; call it once per process.
 func Probe() (*Host, error) {
-	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+	mountinfo, err := sys.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	own, err := os.ReadFile("/proc/self/cgroup")
+	own, err := sys.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func Probe() (*Host, error) {
 		return nil, err
 	}
 	if h.Unified != "" {
-		data, err := os.ReadFile(filepath.Join(h.Unified, "cgroup.controllers"))
+		data, err := sys.ReadFile(filepath.Join(h.Unified, "cgroup.controllers"))
 		if err != nil {
 			return nil, err
 		}
@@ -174,7 +175,7 @@ func (m cgroupMount) dir(path string) string {
 
 // dirOf returns the directory of a process below a mount point of cgroups, "" when it is not visible there.
 func (h *Host) dirOf(pid int, mount string) (string, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	data, err := sys.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return "", err
 	}

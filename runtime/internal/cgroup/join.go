@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // JoinFDs is how a process that is about to be cloned gets into a cgroup. Close it after the clone.
@@ -93,12 +95,12 @@ func join(unified string, dirs []dir) (_ *JoinFDs, err error) {
 		}
 	}()
 	if unified != "" {
-		if j.Unified, err = open(unified, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+		if j.Unified, err = sys.Open(unified, unix.O_PATH|unix.O_DIRECTORY); err != nil {
 			return nil, err
 		}
 	}
 	for _, d := range dirs {
-		fd, err := open(d.path+"/tasks", unix.O_WRONLY)
+		fd, err := sys.Open(d.path+"/tasks", unix.O_WRONLY)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // OOMKills returns how many processes of the cgroup and of its children the OOM killer has killed so far; 0 without a
@@ -212,7 +214,7 @@ func (w *oomWatch) watchV1() (cancel func(), err error) {
 			unix.Close(event)
 		}
 	}()
-	control, err := open(path+"/memory.oom_control", unix.O_RDONLY)
+	control, err := sys.Open(path+"/memory.oom_control", unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

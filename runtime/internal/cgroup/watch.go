@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // watcher tells of changes of cgroup files and of readable file descriptors, for all containers of a process by one
@@ -29,7 +31,7 @@ const maxEvents = 16
 // onModify calls fn, which must not block, after each change of a file, until cancel is called, and perhaps without one. A call
 // that has begun may end after cancel. It does not tell of the file's removal.
 func (w *watcher) onModify(path string, fn func()) (cancel func(), err error) {
-	fd, err := open(path, unix.O_RDONLY)
+	fd, err := sys.Open(path, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // Host are facts that do not change while the process lives, and descriptors that stay open as long.
@@ -52,10 +54,10 @@ func probe() (*Host, error) {
 	if h.Proc, err = openProc(); err != nil {
 		return nil, err
 	}
-	if h.DevNull, err = os.OpenFile("/dev/null", os.O_RDWR, 0); err != nil {
+	if h.DevNull, err = sys.OpenFile("/dev/null", unix.O_RDWR); err != nil {
 		return nil, err
 	}
-	if h.PIDNS, err = os.Open("/proc/self/ns/pid"); err != nil {
+	if h.PIDNS, err = sys.OpenFile("/proc/self/ns/pid", unix.O_RDONLY); err != nil {
 		return nil, err
 	}
 	if h.Capabilities, err = permitted(); err != nil {
@@ -64,7 +66,7 @@ func probe() (*Host, error) {
 	if n, err := readInt("/proc/sys/kernel/cap_last_cap"); err == nil {
 		h.LastCap = n
 	}
-	if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil {
+	if b, err := sys.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil {
 		h.AppArmor = len(b) > 0 && b[0] == 'Y'
 	}
 	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
@@ -188,7 +190,7 @@ func HasNamespace(name string) bool {
 
 // Resctrl tells what this machine lacks for linux.intelRdt, "" when it lacks nothing.
 func Resctrl() string {
-	list, err := os.ReadFile("/proc/filesystems")
+	list, err := sys.ReadFile("/proc/filesystems")
 	if err == nil && !slices.Contains(strings.Fields(string(list)), "resctrl") {
 		return "this kernel or CPU has no resource control (/proc/filesystems has no resctrl)"
 	}
@@ -201,7 +203,7 @@ func Resctrl() string {
 }
 
 func readInt(name string) (int, error) {
-	b, err := os.ReadFile(name)
+	b, err := sys.ReadFile(name)
 	if err != nil {
 		return 0, err
 	}

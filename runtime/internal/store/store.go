@@ -17,6 +17,7 @@ import (
 
 	"github.com/gosuda/gosudacon/internal/trusted"
 	"github.com/gosuda/gosudacon/runtime/internal/lazyjson"
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 )
 
 // Names in a container's directory.
@@ -282,7 +283,7 @@ type stat struct {
 }
 
 func readStat(pid int) (s stat, err error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	data, err := sys.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return s, err
 	}
