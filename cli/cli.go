@@ -86,7 +86,7 @@ func dispatch(in Invocation) (int, error) {
 	}
 	cmd, err := findCommand(rest[0])
 	if err == nil {
-		c.args, err = c.opts.parse(append(cmd.options, helpOption), rest[1:], cmd.inOrder)
+		c.args, err = c.opts.parse(append(cmd.table(), helpOption), rest[1:], cmd.inOrder)
 		if err != nil {
 			err = fmt.Errorf("%s: %w; try gosudacon %[1]s --help", cmd.name, err)
 		}

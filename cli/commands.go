@@ -11,10 +11,10 @@ type command struct {
 	name     string
 	operands string // for the help
 	help     string
-	min, max int // number of operands; max -1 has no limit
-	options  []option
-	inOrder  bool // the first operand ends the options
-	forks    bool // a child of this process becomes a process of a container
+	min, max int             // number of operands; max -1 has no limit
+	options  func() []option // nil without any; the table of commands is made each time, and one command is carried out
+	inOrder  bool            // the first operand ends the options
+	forks    bool            // a child of this process becomes a process of a container
 	run      func(context.Context, *call) (exit int, err error)
 }
 
@@ -38,44 +38,31 @@ func globalOptions() []option {
 
 func commands() []command {
 	return []command{
-		{name: "create", operands: "ID [BUNDLE]", help: "create a container, all but started", min: 1, max: 2, options: launchOptions(), forks: true, run: create},
+		{name: "create", operands: "ID [BUNDLE]", help: "create a container, all but started", min: 1, max: 2, options: launchOptions, forks: true, run: create},
 		{name: "run", operands: "ID [BUNDLE]", help: "create and start a container, stay with it and remove it", min: 1, max: 2,
-			options: append(launchOptions(),
-				option{long: "detach", short: "d", help: "do not stay with it"},
-				option{long: "keep", help: "do not remove it when it has ended"}), forks: true, run: run},
+			options: runOptions, forks: true, run: run},
 		{name: "exec", operands: "ID COMMAND [ARGUMENT]...", help: "run one more process in a container", min: 1, max: -1, inOrder: true,
-			options: execOptions(), forks: true, run: exec},
-		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, options: []option{
-			{long: "trace", help: "print the steps of the launch plan that were left, and the time that they took, to the standard error"}}, run: start},
+			options: execOptions, forks: true, run: exec},
+		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, options: startOptions, run: start},
 		{name: "state", operands: "ID", help: "print the state of a container as JSON", min: 1, max: 1, run: state},
 		{name: "kill", operands: "ID [SIGNAL]", help: "send a signal (TERM) to a container's first process", min: 1, max: 2,
-			options: []option{{long: "all", short: "a", help: "send it to every process of the container"}, regexOption}, run: kill},
+			options: killOptions, run: kill},
 		{name: "delete", operands: "ID", help: "remove a stopped container", min: 1, max: 1,
-			options: []option{{long: "force", short: "f", help: "kill it first; one that does not exist is no error"}, regexOption}, run: remove},
-		{name: "list", help: "list containers", options: []option{
-			{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"},
-			{long: "quiet", short: "q", help: "print ids only"}}, run: list},
+			options: deleteOptions, run: remove},
+		{name: "list", help: "list containers", options: listOptions, run: list},
 		{name: "ps", operands: "ID [PS-OPTION]...", help: "list the processes of a container", min: 1, max: -1, inOrder: true,
-			options: []option{{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"}}, run: ps},
+			options: psOptions, run: ps},
 		{name: "pause", operands: "ID", help: "freeze the processes of a container", min: 1, max: 1, run: pause},
 		{name: "resume", operands: "ID", help: "let them go on", min: 1, max: 1, run: resume},
 		{name: "checkpoint", operands: "ID", help: "write the state of a container's processes to files, with criu(8), and remove it", min: 1, max: 1,
-			options: checkpointOptions(), run: checkpoint},
+			options: checkpointOptions, run: checkpoint},
 		{name: "restore", operands: "ID", help: "create a container whose processes go on where a checkpoint has left them", min: 1, max: 1,
-			options: restoreOptions(), run: restore},
-		{name: "update", operands: "ID", help: "change resource limits of a container", min: 1, max: 1, options: updateOptions(), run: update},
-		{name: "events", operands: "ID", help: "print figures and OOM kills of a container until it has ended", min: 1, max: 1, options: []option{
-			{long: "interval", kind: duration, value: "TIME", help: "how often (5s)"},
-			{long: "stats", help: "print the figures once"}}, run: events},
+			options: restoreOptions, run: restore},
+		{name: "update", operands: "ID", help: "change resource limits of a container", min: 1, max: 1, options: updateOptions, run: update},
+		{name: "events", operands: "ID", help: "print figures and OOM kills of a container until it has ended", min: 1, max: 1, options: eventsOptions, run: events},
 		{name: "mounts", operands: "add|remove ID FILE", help: "change the mounts of a live container: FILE has an array as config.json's mounts", min: 3, max: 3, forks: true, run: mounts},
-		{name: "spec", help: "write a config.json to begin with", options: []option{
-			{long: "bundle", short: "b", kind: text, value: "DIR", help: "where to (the working directory)"},
-			{long: "file", short: "f", kind: text, value: "FILE", help: "its name (config.json)"},
-			{long: "rootless", help: "for a user without privileges"}}, run: spec},
-		{name: "explain", operands: "[BUNDLE]", help: "print what create would do, step by step, or why it would not", max: 1, options: []option{
-			{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"},
-			{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
-			{long: "json", help: "print it as JSON"}}, run: explain},
+		{name: "spec", help: "write a config.json to begin with", options: specOptions, run: spec},
+		{name: "explain", operands: "[BUNDLE]", help: "print what create would do, step by step, or why it would not", max: 1, options: explainOptions, run: explain},
 		{name: "console", operands: "SOCKET", help: "wait at SOCKET for what --console-socket sends, and be that terminal", min: 1, max: 1, run: console},
 		{name: "features", help: "print what this engine honours, as JSON (runtime-spec, features.md)", run: features},
 		{name: "completion", operands: "bash|zsh|fish", help: "print a script that completes command lines", min: 1, max: 1, run: completion},
@@ -83,6 +70,66 @@ func commands() []command {
 		{name: "help", operands: "[COMMAND]", help: "print this, or about a command", max: 1, run: help},
 	}
 }
+
+func startOptions() []option {
+	return []option{
+		{long: "trace", help: "print the steps of the launch plan that were left, and the time that they took, to the standard error"},
+	}
+}
+
+func killOptions() []option {
+	return []option{
+		{long: "all", short: "a", help: "send it to every process of the container"},
+		regexOption,
+	}
+}
+
+func deleteOptions() []option {
+	return []option{
+		{long: "force", short: "f", help: "kill it first; one that does not exist is no error"},
+		regexOption,
+	}
+}
+
+func listOptions() []option {
+	return []option{
+		formatOption,
+		{long: "quiet", short: "q", help: "print ids only"},
+	}
+}
+
+func psOptions() []option { return []option{formatOption} }
+
+func eventsOptions() []option {
+	return []option{
+		{long: "interval", kind: duration, value: "TIME", help: "how often (5s)"},
+		{long: "stats", help: "print the figures once"},
+	}
+}
+
+func specOptions() []option {
+	return []option{
+		{long: "bundle", short: "b", kind: text, value: "DIR", help: "where to (the working directory)"},
+		{long: "file", short: "f", kind: text, value: "FILE", help: "its name (config.json)"},
+		{long: "rootless", help: "for a user without privileges"},
+	}
+}
+
+func explainOptions() []option {
+	return []option{
+		{long: "bundle", short: "b", kind: text, value: "DIR", help: "the bundle (the working directory)"},
+		{long: "config", short: "f", kind: text, value: "FILE", help: "the config (config.json in the bundle)"},
+		{long: "json", help: "print it as JSON"},
+	}
+}
+
+func runOptions() []option {
+	return append(launchOptions(),
+		option{long: "detach", short: "d", help: "do not stay with it"},
+		option{long: "keep", help: "do not remove it when it has ended"})
+}
+
+var formatOption = option{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"}
 
 var regexOption = option{long: "regex", short: "r", help: "ID is a regular expression: all containers whose whole id it matches"}
 
@@ -147,6 +194,14 @@ func updateOptions() []option {
 		{long: "l3-cache-schema", kind: text, value: "SCHEMA"},
 		{long: "mem-bw-schema", kind: text, value: "SCHEMA"},
 	}
+}
+
+// table returns the options of a command.
+func (c command) table() []option {
+	if c.options == nil {
+		return nil
+	}
+	return c.options()
 }
 
 func findCommand(name string) (command, error) {

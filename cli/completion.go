@@ -112,10 +112,10 @@ func bashCompletion(b *strings.Builder) {
 	fmt.Fprintf(b, bashHead, withValue(globalOptions()), bashChoices(globalOptions()), strings.Join(all, " "), names(globalOptions()))
 	for _, c := range commands() {
 		fmt.Fprintf(b, "\t%s)\n", c.name)
-		if v := withValue(c.options); v != "" {
-			fmt.Fprintf(b, "\t\tcase $prev in\n%s\t\t%s) _gosudacon_files; return ;; esac\n", bashChoices(c.options), v)
+		if v := withValue(c.table()); v != "" {
+			fmt.Fprintf(b, "\t\tcase $prev in\n%s\t\t%s) _gosudacon_files; return ;; esac\n", bashChoices(c.table()), v)
 		}
-		fmt.Fprintf(b, "\t\tcase $cur in -*) _gosudacon_words \"%s\"; return ;; esac\n", names(c.options))
+		fmt.Fprintf(b, "\t\tcase $cur in -*) _gosudacon_words \"%s\"; return ;; esac\n", names(c.table()))
 		switch {
 		case c.takesID():
 			b.WriteString("\t\t_gosudacon_ids ;;\n")
@@ -188,7 +188,7 @@ func zshCompletion(b *strings.Builder) {
 	b.WriteString("\t\t'1:command:_gosudacon_commands' \\\n\t\t'*::argument:->argument'\n\t[[ $state == argument ]] || return\n\tcase $words[1] in\n")
 	for _, c := range commands() {
 		fmt.Fprintf(b, "\t%s)\n\t\t_arguments \\\n", c.name)
-		zshOptions(b, "\t\t\t", c.options)
+		zshOptions(b, "\t\t\t", c.table())
 		switch {
 		case c.takesID():
 			b.WriteString("\t\t\t'1:container:_gosudacon_ids' '*:argument:_files' ;;\n")
@@ -234,7 +234,7 @@ func fishCompletion(b *strings.Builder) {
 	}
 	for _, c := range commands() {
 		seen := "__fish_seen_subcommand_from " + c.name
-		options(seen, c.options)
+		options(seen, c.table())
 		if c.takesID() {
 			fmt.Fprintf(b, "complete -c gosudacon -f -n %s -a '(gosudacon list -q 2>/dev/null)'\n", quote(seen))
 		}

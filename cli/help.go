@@ -37,13 +37,13 @@ func printHelp(w io.Writer) error {
 func (c command) printHelp(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gosudacon %s: %s\n\nusage: gosudacon %[1]s", c.name, c.help)
-	if len(c.options) > 0 {
+	if len(c.table()) > 0 {
 		b.WriteString(" [OPTION]...")
 	}
 	fmt.Fprintf(&b, " %s\n", c.operands)
-	if len(c.options) > 0 {
+	if len(c.table()) > 0 {
 		b.WriteString("\n")
-		writeOptions(&b, c.options)
+		writeOptions(&b, c.table())
 	}
 	return write(w, b.String())
 }

@@ -72,7 +72,7 @@ func TestCommandTable(t *testing.T) {
 		}
 		seen[c.name] = true
 		names := map[string]bool{"help": true, "h": true}
-		for _, o := range c.options {
+		for _, o := range c.table() {
 			if names[o.long] || names[o.short] && o.short != "" || (o.kind == toggle) != (o.value == "") || len(o.short) > 1 {
 				t.Errorf("%s: %+v", c.name, o)
 			}

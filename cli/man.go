@@ -22,7 +22,7 @@ func man(_ context.Context, c *call) (int, error) {
 	b.WriteString(".SH COMMANDS\n")
 	for _, cmd := range commands() {
 		fmt.Fprintf(&b, ".SS \"%s\"\n%s.\n", roff(strings.TrimSpace(cmd.name+" "+cmd.operands)), roff(strings.ToUpper(cmd.help[:1])+cmd.help[1:]))
-		manOptions(&b, cmd.options)
+		manOptions(&b, cmd.table())
 	}
 	b.WriteString(".SH EXIT STATUS\n.B run\nand\n.B exec\nexit with the status of the process, 128 and the signal's number if a signal ended it.\n" +
 		"Other failures are 1, those of\n.B exec\n255.\n")
