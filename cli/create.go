@@ -13,12 +13,12 @@ import (
 )
 
 func create(ctx context.Context, c *call) (int, error) {
+	i := newInterruption(ctx)
+	defer i.stop()
 	e, err := c.engine()
 	if err != nil {
 		return 0, err
 	}
-	i := newInterruption(ctx)
-	defer i.stop()
 	_, _, err = c.create(i, e, engine.CreateRequest{}, true)
 	return 0, err
 }

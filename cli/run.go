@@ -16,14 +16,14 @@ import (
 )
 
 func run(ctx context.Context, c *call) (int, error) {
+	if c.opts.on("detach") {
+		return 0, c.runDetached(ctx)
+	}
+	attendant := newAttendant(ctx)
 	e, err := c.engine()
 	if err != nil {
 		return 0, err
 	}
-	if c.opts.on("detach") {
-		return 0, c.runDetached(ctx, e)
-	}
-	attendant := newAttendant(ctx)
 	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e), Forked: attendant.catch}
 	d, console, err := c.create(attendant.interruption, e, r, false)
 	if err != nil {
@@ -67,9 +67,13 @@ func ownPIDs(s *specs.Spec) bool {
 	})
 }
 
-func (c *call) runDetached(ctx context.Context, e *engine.Engine) error {
+func (c *call) runDetached(ctx context.Context) error {
 	i := newInterruption(ctx)
 	defer i.stop()
+	e, err := c.engine()
+	if err != nil {
+		return err
+	}
 	d, _, err := c.create(i, e, engine.CreateRequest{Hold: true}, true)
 	if err != nil {
 		return err
