@@ -106,6 +106,8 @@ func (d *Detached) read() error {
 		return errorf(FailedPrecondition, err, "container %s: %v", d.id, err)
 	case err != nil:
 		return errorf(Internal, err, "container %s: %v", d.id, err)
+	case d.record != nil && !rec.Created.Equal(d.record.Created):
+		return errGone // another has its name
 	case rec.Detached == nil:
 		return errorf(FailedPrecondition, nil, "container %s belongs to the shim that made it", d.id)
 	}
