@@ -168,6 +168,24 @@ func TestHooks(t *testing.T) {
 	}
 }
 
+// TestTimerSlack: ours is our own affair.
+func TestTimerSlack(t *testing.T) {
+	r := newRig(t, "cat", "/proc/self/timerslack_ns")
+	for _, at := range []string{"createRuntime", "poststart", "poststop"} {
+		r.hook(at, "cat /proc/self/timerslack_ns >"+r.path(at))
+	}
+	r.writeConfig()
+	const usual = "50000\n"
+	if s := r.ok("run", "c"); s != usual {
+		t.Errorf("in the container: %q, want %q", s, usual)
+	}
+	for _, at := range []string{"createRuntime", "poststart", "poststop"} {
+		if s := r.read(at); s != usual {
+			t.Errorf("hook %s: %q, want %q", at, s, usual)
+		}
+	}
+}
+
 // TestPidFile: it is there, whole, when create returns, and names the process that state names.
 func TestPidFile(t *testing.T) {
 	r := newRig(t, "sleep", "1000")
