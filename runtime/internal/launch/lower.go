@@ -37,6 +37,7 @@ type lowering struct {
 	userNS  bool         // credentials of a user namespace were taken: dumpable must be cleared again
 	points  []point      // what the caller may be asked to find
 	asking  label        // see ask
+	dir     string       // the directory that is in t1; "" when another step has used that
 	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
 	clocks  []rawchild.Arg
 }
@@ -63,6 +64,11 @@ func lower(pl *plan.Plan, prep *prepared, r *Resources, report, control int) *lo
 }
 
 func (l *lowering) action(i int, do plan.Action) {
+	switch do.(type) {
+	case plan.Device, plan.Symlink:
+	default:
+		l.dir = ""
+	}
 	switch a := do.(type) {
 	case plan.Clone:
 	case plan.Detach:

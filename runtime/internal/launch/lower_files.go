@@ -21,9 +21,13 @@ func (l *lowering) leaveHost() {
 	l.test(at(st, statxRdev+4), 0xffffffff, 3, unix.ENXIO)
 }
 
-// parent opens the directory of p into t1, made when missing, and returns the last component.
+// parent opens the directory of p into t1, made when missing, and returns the last component. Steps that follow each other find
+// the directory there.
 func (l *lowering) parent(p string) string {
-	l.ensureDir(t1, path.Dir(p))
+	if dir := path.Dir(p); dir != l.dir {
+		l.ensureDir(t1, dir)
+		l.dir = dir
+	}
 	return path.Base(p)
 }
 

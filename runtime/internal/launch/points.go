@@ -27,28 +27,36 @@ func (l *lowering) makeDir(dst reg, p string, dangling label) {
 	l.openRoot(rel, opath|unix.O_DIRECTORY).to(dst).on(missing, unix.ENOENT)
 	l.jump(made)
 	l.bind(missing)
-	parent, next := regRoot, t2
-	prefix := ""
-	for _, name := range strings.Split(rel, "/") {
-		prefix = path.Join(prefix, name)
-		mk, opened := l.label(), l.label()
-		l.openRoot(prefix, opath|unix.O_DIRECTORY).to(next).on(mk, unix.ENOENT)
-		l.jump(opened)
-		l.bind(mk)
-		l.call(unix.SYS_MKDIRAT, parent.arg(), l.str(name), imm(0o755)).tolerate(unix.EEXIST)
-		open := l.openRoot(prefix, opath|unix.O_DIRECTORY).to(next)
+	mkdir := func(dst, parent reg, dir string) {
+		l.call(unix.SYS_MKDIRAT, parent.arg(), l.str(path.Base(dir)), imm(0o755)).tolerate(unix.EEXIST)
+		open := l.openRoot(dir, opath|unix.O_DIRECTORY).to(dst)
 		if dangling != noLabel {
 			open.on(dangling, unix.ENOENT)
 		}
-		l.bind(opened)
-		parent = next
-		if next == t2 {
-			next = t3
-		} else {
-			next = t2
-		}
 	}
-	l.set(dst, parent.arg())
+	parent, next := regRoot, t2
+	if above := path.Dir(rel); above != "." {
+		walk, there := l.label(), l.label()
+		l.openRoot(above, opath|unix.O_DIRECTORY).to(next).on(walk, unix.ENOENT)
+		l.jump(there)
+		l.bind(walk) // more than the last component is missing
+		for i := range rel {
+			if rel[i] != '/' {
+				continue
+			}
+			mk, opened := l.label(), l.label()
+			l.openRoot(rel[:i], opath|unix.O_DIRECTORY).to(next).on(mk, unix.ENOENT)
+			l.jump(opened)
+			l.bind(mk)
+			mkdir(next, parent, rel[:i])
+			l.bind(opened)
+			parent, next = next, t2+t3-next
+		}
+		l.set(t2, parent.arg())
+		l.bind(there)
+		parent = t2
+	}
+	mkdir(dst, parent, rel)
 	l.bind(made)
 }
 

@@ -29,6 +29,9 @@ func (p *prepared) bind(i int, b plan.Bind) error {
 		}
 	}
 	// The copy is a peer of the host's mount: cut the tie before the container sees it, unless the config says otherwise.
+	if !b.Recursive && b.IDMap == nil && b.RecAttr == (plan.AttrChange{}) {
+		return setattr(fd, true, b.Attr.Set, b.Attr.Clear, b.Base) // of one mount, all at once
+	}
 	if err := setattr(fd, true, 0, 0, b.Base); err != nil {
 		return err
 	}
