@@ -29,6 +29,7 @@ const (
 	t1         reg = 9
 	t2         reg = 10
 	t3         reg = 11
+	regNew     reg = 14 // the directory that lowering.newDir names
 )
 
 // label is a place in a program, bound once.

@@ -38,6 +38,8 @@ type lowering struct {
 	points  []point      // what the caller may be asked to find
 	asking  label        // see ask
 	dir     string       // the directory that is in t1; "" when another step has used that
+	news    []string     // see mounted
+	newDir  string       // the one of news that is in regNew
 	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
 	clocks  []rawchild.Arg
 }
@@ -66,8 +68,10 @@ func lower(pl *plan.Plan, prep *prepared, r *Resources, report, control int) *lo
 func (l *lowering) action(i int, do plan.Action) {
 	switch do.(type) {
 	case plan.Device, plan.Symlink:
-	default:
+	case plan.Bind, plan.MountFS:
 		l.dir = ""
+	default:
+		l.dir, l.news = "", nil
 	}
 	switch a := do.(type) {
 	case plan.Clone:

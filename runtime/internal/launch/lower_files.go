@@ -59,8 +59,8 @@ func (l *lowering) device(d plan.Device) {
 	if d.UID != 0 || d.GID != 0 {
 		l.openDevice(name, typ, d)
 		l.call(unix.SYS_FCHOWNAT, t0.arg(), l.str(""), imm(d.UID), imm(d.GID), imm(unix.AT_EMPTY_PATH))
-		l.jump(done)
 	}
+	l.jump(done)
 	l.bind(there)
 	l.openDevice(name, typ, d)
 	l.bind(done)

@@ -15,6 +15,7 @@ func (l *lowering) bindMount(i int, b plan.Bind) {
 	if !b.Proc && !strings.HasPrefix(b.Dest, "/proc/") {
 		l.notOnProc(t0.arg())
 	}
+	l.mounted(b.Dest, false)
 	move := l.moveMount(tree, t0.arg())
 	if !l.prep.isDir[i] {
 		refused, done := l.label(), l.label()
@@ -77,9 +78,16 @@ func (l *lowering) mountFS(i int, m plan.MountFS) {
 	}
 	switch {
 	case m.RealDir:
+		real := func() ins { // no link leads there
+			return l.openat2(regRoot.arg(), relative(m.Dest), opath|unix.O_DIRECTORY, inRoot|unix.RESOLVE_NO_SYMLINKS, 0).to(t0)
+		}
+		missing, there := l.label(), l.label()
+		real().on(missing, unix.ENOENT)
+		l.jump(there)
+		l.bind(missing)
 		l.ensureDir(t0, m.Dest)
-		// A second walk that follows no link must come to the same directory.
-		l.openat2(regRoot.arg(), relative(m.Dest), opath|unix.O_DIRECTORY, inRoot|unix.RESOLVE_NO_SYMLINKS, 0).to(t0)
+		real()
+		l.bind(there)
 	case m.Dest == "/dev": // what is made in it later does not follow links that lead nowhere either
 		l.ensureDir(t0, m.Dest)
 		l.notOnProc(t0.arg())
@@ -87,6 +95,7 @@ func (l *lowering) mountFS(i int, m plan.MountFS) {
 		l.mountPoint(t0, point{path: m.Dest})
 		l.notOnProc(t0.arg())
 	}
+	l.mounted(m.Dest, m.Type == "tmpfs" && !m.ByCaller() && m.OrBind == "")
 	if m.ByCaller() {
 		l.attach(imm(l.prep.step[i]), m)
 		return

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,10 @@ func (l *lowering) makeDir(dst reg, p string, dangling label) {
 // where links that lead nowhere say that it is to be. It uses t2 and t3.
 func (l *lowering) mountPoint(dst reg, p point) {
 	rel := relative(p.path)
+	if dir := path.Dir(path.Clean(p.path)); !p.file && slices.Contains(l.news, dir) {
+		l.inNew(dst, dir, rel)
+		return
+	}
 	flags := uint64(opath)
 	done, dangling, missing := l.label(), l.label(), l.label()
 	if p.file {
@@ -83,6 +88,35 @@ func (l *lowering) mountPoint(dst reg, p point) {
 	l.bind(dangling)
 	l.ask(p)
 	l.openRoot(rel, flags).to(dst)
+	l.bind(done)
+}
+
+// mounted says that the steps from here on find a mount on dest, and whether that is an empty file system which nobody else has
+// seen: directories in it are made without looking first. What is mounted elsewhere than below one may cover it.
+func (l *lowering) mounted(dest string, isNew bool) {
+	dest = path.Clean(dest)
+	l.news = slices.DeleteFunc(l.news, func(dir string) bool { return !strings.HasPrefix(dest, dir+"/") })
+	if !slices.Contains(l.news, l.newDir) {
+		l.newDir = ""
+	}
+	if isNew {
+		l.news = append(l.news, dest)
+	}
+}
+
+// inNew is mountPoint for a directory in dir, one of news.
+func (l *lowering) inNew(dst reg, dir, rel string) {
+	if l.newDir != dir {
+		l.openRoot(dir, opath|unix.O_DIRECTORY).to(regNew)
+		l.newDir = dir
+	}
+	name := path.Base(rel)
+	link, done := l.label(), l.label()
+	l.call(unix.SYS_MKDIRAT, regNew.arg(), l.str(name), imm(0o755)).tolerate(unix.EEXIST)
+	l.openat2(regNew.arg(), name, opath|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0, 0).to(dst).on(link, unix.ENOTDIR)
+	l.jump(done)
+	l.bind(link) // one of the plan's, to another directory of a hierarchy of cgroups
+	l.openRoot(rel, opath|unix.O_DIRECTORY).to(dst)
 	l.bind(done)
 }
 
