@@ -153,9 +153,9 @@ func exchange(tmp, name string) error {
 	if unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, name, unix.RENAME_EXCHANGE) == nil {
 		return os.Remove(tmp)
 	}
-	err := os.Rename(tmp, name)
-	if err != nil {
+	if err := unix.Rename(tmp, name); err != nil {
 		os.Remove(tmp)
+		return &os.LinkError{Op: "rename", Old: tmp, New: name, Err: err}
 	}
-	return err
+	return nil
 }

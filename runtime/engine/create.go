@@ -98,7 +98,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 			return err
 		}
 	}
-	c.record = &store.Record{OCIVersion: specs.Version, ID: c.id, Bundle: c.bundle, Created: time.Now(),
+	c.record = &store.Record{OCIVersion: specs.Version, ID: c.id, Bundle: c.bundle, Created: time.Now().UTC(),
 		Status: lifecycle.Creating.String(), CgroupPaths: cg.Paths(), SystemdUnit: cg.Unit(), Keyring: c.facts.Keyring,
 		Annotations: c.spec.Annotations}
 	if c.detached {
