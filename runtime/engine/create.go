@@ -19,6 +19,7 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 	"github.com/gosuda/gosudacon/runtime/internal/rootfs"
 	"github.com/gosuda/gosudacon/runtime/internal/store"
+	"github.com/gosuda/gosudacon/runtime/internal/sys"
 	"github.com/gosuda/gosudacon/runtime/internal/sys/nofile"
 )
 
@@ -276,7 +277,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 // other's by their names: a part of it is for those only who read the container's record.
 func keyringName(id string) (string, error) {
 	var secret [8]byte
-	if _, err := unix.Getrandom(secret[:], 0); err != nil {
+	if err := sys.Random(secret[:]); err != nil {
 		return "", fmt.Errorf("name the session keyring: getrandom: %w", err)
 	}
 	return fmt.Sprintf("_ses.%s.%x", id, secret), nil

@@ -49,7 +49,7 @@ func probe() (*Host, error) {
 	if err := checkKernel(); err != nil {
 		return nil, err
 	}
-	h := &Host{LastCap: 40}
+	h := &Host{LastCap: lastCap()}
 	var err error
 	if h.Proc, err = openProc(); err != nil {
 		return nil, err
@@ -62,9 +62,6 @@ func probe() (*Host, error) {
 	}
 	if h.Capabilities, err = permitted(); err != nil {
 		return nil, err
-	}
-	if n, err := readInt("/proc/sys/kernel/cap_last_cap"); err == nil {
-		h.LastCap = n
 	}
 	if b, err := sys.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil {
 		h.AppArmor = len(b) > 0 && b[0] == 'Y'
@@ -160,6 +157,17 @@ func openProc() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "/proc"), nil
 }
 
+// lastCap returns the highest capability that this kernel knows (PR_CAPBSET_READ, prctl(2): EINVAL beyond it).
+func lastCap() int {
+	n := unix.CAP_CHECKPOINT_RESTORE // Linux 5.9
+	for {
+		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n+1), 0, 0, 0); err != nil {
+			return n
+		}
+		n++
+	}
+}
+
 func permitted() (uint64, error) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -200,12 +208,4 @@ func Resctrl() string {
 		return "no resctrl file system is mounted on " + dir
 	}
 	return ""
-}
-
-func readInt(name string) (int, error) {
-	b, err := sys.ReadFile(name)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(b)))
 }

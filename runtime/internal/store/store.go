@@ -202,12 +202,14 @@ func (d Dir) Remove() error {
 
 // RemoveDir is Remove but for the root.
 func (d Dir) RemoveDir() error {
-	// Mostly there is nothing else.
-	for _, name := range []string{recordName, GateName, VerdictName} {
-		unix.Unlink(filepath.Join(string(d), name))
-	}
-	if err := unix.Rmdir(string(d)); err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
+	// Mostly there is nothing else, or the gates.
+	for _, names := range [][]string{{recordName}, {GateName, VerdictName}} {
+		for _, name := range names {
+			unix.Unlink(filepath.Join(string(d), name))
+		}
+		if err := unix.Rmdir(string(d)); err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
 	}
 	return os.RemoveAll(string(d))
 }
