@@ -136,9 +136,12 @@ const cgroupRoot = "/sys/fs/cgroup"
 func parseMounts(mountinfo string) (v1, v2 []cgroupMount) {
 	for line := range strings.Lines(mountinfo) {
 		// 36 35 98:0 /root /point rw,noatime master:1 - type source super,options
-		before, after, ok := strings.Cut(line, " - ")
+		before, after, _ := strings.Cut(line, " - ")
+		if !strings.HasPrefix(after, "cgroup") {
+			continue // of the hundreds of a node
+		}
 		fields, super := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 6 || len(super) < 3 {
+		if len(fields) < 6 || len(super) < 3 {
 			continue
 		}
 		m := cgroupMount{unescape(fields[3]), unescape(fields[4]), strings.Split(super[2], ",")}
