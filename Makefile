@@ -252,7 +252,7 @@ fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the pa
 		CGO_ENABLED=0 $(GO) test -tags no_grpc -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 	done
 
-bench: build containerd runc $(PEERS)/crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
+bench: build containerd runc crun busybox ## measure against containerd-shim-runc-v2 with runc and with crun
 	@$(E2E) run ./bench $(ARGS)
 
 # Docker's, podman's and containerd's clients; e2e/beside knows podman-4.3 and podman-5.8 too.
@@ -374,11 +374,11 @@ $(PEERS)/busybox/busybox:
 	$(call step,build busybox from Debian's sources)
 	@e2e/peers/busybox.sh $(PEERS)/busybox
 
-crun: $(PEERS)/crun
-$(PEERS)/crun:
+crun: $(PEERS)/crun/usr/share/doc/libcriu2
+$(PEERS)/crun/usr/share/doc/libcriu2: # which crun loads for checkpoints
 	@e2e/peers/packages.sh patchelf
 	$(call step,unpack crun of Debian sid)
-	@e2e/peers/debian.sh sid $@ crun
+	@e2e/peers/debian.sh sid $(PEERS)/crun crun libcriu2
 
 criu: $(PEERS)/criu
 $(PEERS)/criu:
