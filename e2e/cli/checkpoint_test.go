@@ -232,6 +232,32 @@ func TestCheckpointTerminal(t *testing.T) {
 	r.reap()
 }
 
+// TestCheckpointCallersTerminal: a terminal of somebody else's as the standard input needs the option, at both ends of the way, and becomes that
+// of whoever restores.
+func TestCheckpointCallersTerminal(t *testing.T) {
+	r := newRig(t, "sh", "-c", "while read line; do n=$((n+1)); echo $line $n; done")
+	r.needCriu()
+	say := func(p pty, out *bufio.Scanner, line, want string) {
+		t.Helper()
+		_, err := p.master.WriteString(line + "\n")
+		r.check(err)
+		if !out.Scan() || out.Text() != want {
+			t.Fatalf("%q, %v; want %q", out.Text(), out.Err(), want)
+		}
+	}
+	first, second := openPty(t), openPty(t)
+	defer first.slave.Close()
+	defer second.slave.Close()
+	say(first, r.startWith(first.slave, "run", "-d", "c"), "a", "a 1")
+	r.fails("path=/dev/pts/", "checkpoint", "--image-path", r.path("no"), "c")
+	r.ok("checkpoint", "--shell-job", "--image-path", r.path("images"), "c")
+	r.reap()
+	r.fails("", "restore", "-d", "--image-path", r.path("images"), "c")
+	say(second, r.startWith(second.slave, "restore", "-d", "--shell-job", "--image-path", r.path("images"), "c"), "b", "b 2")
+	r.ok("delete", "--force", "c")
+	r.reap()
+}
+
 // TestCheckpointMounts: what is bound from the host comes from where the config says at the time of the restore; masked files,
 // links on the way and mount points that are missing in the root file system too.
 func TestCheckpointMounts(t *testing.T) {
@@ -669,21 +695,27 @@ func TestPreDump(t *testing.T) {
 	r.reap()
 }
 
-// TestCheckpointFileLocks: a lock needs the option for the checkpoint, and for the restore, too, to be held again.
-func TestCheckpointFileLocks(t *testing.T) {
-	r := newRig(t, append([]string{"/usr/bin/flock", "/tmp/lock"}, counter...)...)
-	r.needCriu()
+// withFlock gives the container a root file system of its own, with a /tmp, and the host's flock(1), which busybox has not.
+func (r *rig) withFlock() {
+	r.t.Helper()
 	r.spec.Root.Path = r.path("own")
 	r.check(os.Mkdir(r.spec.Root.Path, 0o755))
 	if out, err := exec.Command("cp", "-a", shared.rootfs+"/.", r.spec.Root.Path).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		r.t.Fatalf("%v: %s", err, out)
 	}
 	r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"})
-	for _, dir := range []string{"/usr", "/lib", "/lib64"} { // of the host's flock, which busybox has not
+	for _, dir := range []string{"/usr", "/lib", "/lib64"} {
 		if exists(dir) {
 			r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: dir, Type: "bind", Source: dir, Options: []string{"bind", "ro"}})
 		}
 	}
+}
+
+// TestCheckpointFileLocks: a lock needs the option for the checkpoint, and for the restore, too, to be held again.
+func TestCheckpointFileLocks(t *testing.T) {
+	r := newRig(t, append([]string{"/usr/bin/flock", "/tmp/lock"}, counter...)...)
+	r.needCriu()
+	r.withFlock()
 	r.writeConfig()
 	out := r.start("run", "-d", "c")
 	last := r.count(out, 0, 2)

@@ -48,6 +48,8 @@ func newRestoration(r *RestoreRequest, spec *specs.Spec, p *plan.Plan) (*restora
 	o.LogFile, o.ConfigFile = restoreLog, criuConfig(spec)
 	o.InheritFDs, n.nulls = inheritStdio(links, criu.FirstFile)
 	o.RestoreSibling, o.EvasiveDevices = true, true
+	// A terminal of somebody else (ShellJob) is the caller's standard input now, not a new one.
+	o.OrphanPtsMaster = spec.Process != nil && spec.Process.Terminal
 	o.TCPClose, o.LSMProfile, o.LSMMountContext = r.TCPClose, r.LSMProfile, r.LSMMountContext
 	return n, nil
 }
