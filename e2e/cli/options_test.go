@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,40 +27,50 @@ type trial struct {
 	v1              bool // needs the limits of cgroup v1
 }
 
-// elsewhere are commands that have tests of their own; the table has what the helps say.
-var elsewhere = []string{"checkpoint", "restore"}
-
 // notes are what the table says instead of no, by program; and instead of yes, where the trial cannot tell.
 var notes = map[string]map[string]string{
 	"gosudacon": {
-		"create --no-subreaper":    "accepted",
-		"restore --no-pivot":       "accepted",
-		"update --kernel-memory":   "ignored by the kernel",
-		"update --l3-cache-schema": "refused: no Intel RDT yet",
-		"update --mem-bw-schema":   "refused: no Intel RDT yet",
+		"checkpoint --auto-dedup":     "accepted",
+		"create --no-subreaper":       "accepted",
+		"restore --lsm-mount-context": "accepted",
+		"restore --no-pivot":          "accepted",
+		"restore --no-subreaper":      "accepted",
+		"update --kernel-memory":      "ignored by the kernel",
+		"update --l3-cache-schema":    "refused: no Intel RDT yet",
+		"update --mem-bw-schema":      "refused: no Intel RDT yet",
 	},
 	"runc": {
-		" --criu":                    "accepted",
-		"kill --all":                 "accepted",
-		"update --kernel-memory":     "ignored",
-		"update --kernel-memory-tcp": "ignored",
+		" --criu":                     "accepted",
+		"checkpoint --auto-dedup":     "accepted",
+		"restore --lsm-mount-context": "accepted",
+		"restore --no-pivot":          "accepted",
+		"restore --no-subreaper":      "accepted",
+		"kill --all":                  "accepted",
+		"restore --shell-job":         "an error: a new one, that nobody takes",
+		"update --kernel-memory":      "ignored",
+		"update --kernel-memory-tcp":  "ignored",
 	},
 	"crun": {
-		"create --no-subreaper":    "accepted",
-		"run --no-subreaper":       "accepted",
-		"exec --apparmor":          "ignored without AppArmor",
-		"exec --cap":               "sets these instead",
-		"exec --process-label":     "ignored without SELinux",
-		"ps ":                      "without options of ps(1)",
-		"update --kernel-memory":   "ignored by the kernel",
-		"update --l3-cache-schema": "ignored without Intel RDT",
-		"update --mem-bw-schema":   "ignored without Intel RDT",
+		"create --no-subreaper":         "accepted",
+		"run --no-subreaper":            "accepted",
+		"exec --apparmor":               "ignored without AppArmor",
+		"exec --cap":                    "sets these instead",
+		"exec --process-label":          "ignored without SELinux",
+		"restore ":                      "its status; it stays, stopped",
+		"restore --lsm-mount-context":   "accepted",
+		"restore --manage-cgroups-mode": "always soft",
+		"restore --shell-job":           "an error: a new one, that nobody takes",
+		"ps ":                           "without options of ps(1)",
+		"update --kernel-memory":        "ignored by the kernel",
+		"update --l3-cache-schema":      "ignored without Intel RDT",
+		"update --mem-bw-schema":        "ignored without Intel RDT",
 	},
 }
 
 // trials are all rows, sorted.
 func trials() []trial {
-	all := slices.Concat(globalTrials, launchTrials("create"), launchTrials("run"), lifeTrials, of("exec", execTrials), of("update", updateTrials))
+	all := slices.Concat(globalTrials, launchTrials("create"), launchTrials("run"), lifeTrials, of("exec", execTrials), of("update", updateTrials),
+		of("checkpoint", checkpointTrials), of("restore", restoreTrials))
 	slices.SortStableFunc(all, func(a, b trial) int {
 		if c := strings.Compare(a.command, b.command); c != 0 {
 			return c
@@ -91,7 +102,15 @@ func TestEveryOption(t *testing.T) {
 			t.Fatalf("without %s there is no table: %v (make %s)", name, err, name)
 		}
 	}
+	criu, missing := missingForCheckpoints(tree, programs["crun"])
+	if missing == "" {
+		t.Setenv("PATH", criu+":"+os.Getenv("PATH"))
+	}
 	programs["crun"] = withoutCgroup2(t, programs["crun"])
+	checkpointers := maps.Clone(programs)
+	if missing == "" {
+		checkpointers["crun"] = confined(t, programs["crun"])
+	}
 	helps := map[string]map[string][]string{}
 	for name, program := range programs {
 		helps[name] = optionsOf(t, program)
@@ -105,11 +124,18 @@ func TestEveryOption(t *testing.T) {
 		}
 		var cells [3]string
 		t.Run(strings.TrimSpace(tr.command+" "+tr.option), func(t *testing.T) {
+			programs := programs
+			if tr.command == "checkpoint" || tr.command == "restore" {
+				if missing != "" {
+					t.Skip(missing)
+				}
+				programs = checkpointers
+			}
 			for i, name := range []string{"runc", "crun", "gosudacon"} {
 				cells[i] = newAttempt(t, name, programs[name]).verdict(tr)
 			}
 		})
-		if cells[0] == "" { // -run has left it out
+		if cells[0] == "" { // -run has left it out, or it was skipped
 			*update = false
 		} else {
 			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", tr.command, tr.option, tr.shown, cells[0], cells[1], cells[2]))
@@ -118,39 +144,13 @@ func TestEveryOption(t *testing.T) {
 	for name, commands := range helps {
 		for command, options := range commands {
 			for _, option := range append(options, "") {
-				if name != "gosudacon" && !slices.Contains(elsewhere, command) && command+option != "" && !have[command+" "+option] {
+				if name != "gosudacon" && command+option != "" && !have[command+" "+option] {
 					t.Errorf("%s has %s %s, which is not tried", name, command, option)
 				}
 			}
 		}
 	}
-	rows = append(rows, rowsOf(helps)...)
-	slices.SortStableFunc(rows, func(a, b string) int {
-		return strings.Compare(strings.SplitN(a, "|", 3)[1], strings.SplitN(b, "|", 3)[1])
-	})
 	compareTable(t, filepath.Join(string(tree), "docs", "gosudacon.md"), rows)
-}
-
-// rowsOf are the rows of the commands that are tried elsewhere.
-func rowsOf(helps map[string]map[string][]string) (rows []string) {
-	for _, command := range elsewhere {
-		all := slices.Concat([]string{""}, helps["runc"][command], helps["crun"][command], helps["gosudacon"][command])
-		slices.Sort(all)
-		for _, option := range slices.Compact(all) {
-			var cells [3]string
-			for i, name := range []string{"runc", "crun", "gosudacon"} {
-				cells[i] = "–"
-				if options, ok := helps[name][command]; ok && (option == "" || slices.Contains(options, option)) {
-					cells[i] = "yes"
-				}
-				if note := notes[name][command+" "+option]; note != "" {
-					cells[i] = note
-				}
-			}
-			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", command, option, "in the help", cells[0], cells[1], cells[2]))
-		}
-	}
-	return rows
 }
 
 // compareTable looks for the rows in the document, or writes them there.
