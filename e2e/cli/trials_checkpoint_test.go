@@ -248,10 +248,10 @@ var restoreTrials = []trial{
 	{option: "--shell-job", shown: "on the caller's terminal; an error without it", try: func(a *attempt) {
 		p := a.onTerminal()
 		a.dump("--shell-job")
-		a.restoreFails("without correspond master peer")
 		cmd := a.command("restore", "--detach", "--shell-job", "--image-path", a.path("images"), "c")
 		cmd.Stdin = p.slave
 		a.carries(p.master, a.launched(cmd), "two")
+		a.restoreFails("without correspond master peer")
 	}},
 	{option: "--file-locks", shown: "a lock is held again", try: func(a *attempt) {
 		tick := a.locks()
