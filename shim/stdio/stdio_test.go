@@ -202,14 +202,15 @@ func TestOutputOfProcessThatExitsAtOnce(t *testing.T) {
 
 // Short lines share the pages of a FIFO: if each had one of its sixteen to itself, this would wait for a reader.
 func TestManyLinesFitIntoAFIFO(t *testing.T) {
+	const n = 2500 // two pieces beside each other have more than a page of its sixteen together: half of it is full at least
 	out := mkfifo(t, "out")
 	o := open(t, Config{Stdout: out})
 	r := reader(t, out)
-	if err := start(t, o, "lines", "5000").Wait(); err != nil {
+	if err := start(t, o, "lines", strconv.Itoa(n)).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	drain(t, o)
-	if got, err := io.ReadAll(r); err != nil || string(got) != strings.Repeat("short line\n", 5000) {
+	if got, err := io.ReadAll(r); err != nil || string(got) != strings.Repeat("short line\n", n) {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
 }
