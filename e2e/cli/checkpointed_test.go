@@ -91,6 +91,12 @@ func (a *attempt) dump(options ...string) {
 	a.reap()
 }
 
+// needs makes a checkpoint that fails, for a reason of criu's, without an option.
+func (a *attempt) needs(option, reason string) {
+	a.criuRefuses(reason, "checkpoint", "--image-path", a.path("no"), "c")
+	a.dump(option)
+}
+
 // restore restores it, to stay.
 func (a *attempt) restore(options ...string) *os.File {
 	return a.launch(slices.Concat([]string{"restore", "--detach", "--image-path", a.path("images")}, options, []string{"c"})...)

@@ -15,15 +15,15 @@ import (
 	"github.com/gosuda/gosudacon/e2e/containerdtest"
 )
 
-// missingForCheckpoints says what the trials of checkpoint and restore need and this machine has not, "" for nothing; else criu is in
-// dir.
-func missingForCheckpoints(tree containerdtest.Tree, crun string) (dir, missing string) {
+// criuFor is the directory of criu; missing is what criu misses in this kernel, "" for nothing.
+func criuFor(t *testing.T, tree containerdtest.Tree, crun string) (dir, missing string) {
+	t.Helper()
 	dir, missing, err := tree.Criu()
 	if err != nil {
-		return "", err.Error()
+		t.Fatalf("without criu there is no table: %v (make criu)", err)
 	}
 	if glob(filepath.Join(filepath.Dir(crun), "../lib/*/libcriu.so.2")) == nil {
-		return "", "crun has no libcriu.so.2 to load (make crun)"
+		t.Fatal("without the libcriu.so.2 that crun loads there is no table (make crun)")
 	}
 	return dir, missing
 }

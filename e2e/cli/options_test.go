@@ -103,7 +103,7 @@ func TestEveryOption(t *testing.T) {
 			t.Fatalf("without %s there is no table: %v (make %s)", name, err, name)
 		}
 	}
-	criu, missing := missingForCheckpoints(tree, programs["crun"])
+	criu, missing := criuFor(t, tree, programs["crun"])
 	if missing == "" {
 		t.Setenv("PATH", criu+":"+os.Getenv("PATH"))
 	}

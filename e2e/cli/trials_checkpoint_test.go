@@ -42,28 +42,23 @@ var checkpointTrials = []trial{
 	}},
 	{option: "--tcp-established", shown: "an open connection, refused without it", try: func(a *attempt) {
 		a.connects()
-		a.criuRefuses("Connected TCP socket", "checkpoint", "--image-path", a.path("no"), "c")
-		a.dump("--tcp-established")
+		a.needs("--tcp-established", "Connected TCP socket")
 	}},
 	{option: "--tcp-skip-in-flight", shown: "a connection that nobody has accepted, refused without it", try: func(a *attempt) {
 		a.listens()
-		a.criuRefuses("In-flight connection", "checkpoint", "--image-path", a.path("no"), "c")
-		a.dump("--tcp-skip-in-flight")
+		a.needs("--tcp-skip-in-flight", "In-flight connection")
 	}},
 	{option: "--ext-unix-sk", shown: "a unix socket to the outside, refused without it", try: func(a *attempt) {
 		a.logs()
-		a.criuRefuses("External socket is used", "checkpoint", "--image-path", a.path("no"), "c")
-		a.dump("--ext-unix-sk")
+		a.needs("--ext-unix-sk", "External socket is used")
 	}},
 	{option: "--shell-job", shown: "a terminal of the caller's, refused without it", try: func(a *attempt) {
 		a.onTerminal()
-		a.criuRefuses("lookup mount", "checkpoint", "--image-path", a.path("no"), "c")
-		a.dump("--shell-job")
+		a.needs("--shell-job", "lookup mount")
 	}},
 	{option: "--file-locks", shown: "a lock, refused without it", try: func(a *attempt) {
 		a.locks()
-		a.criuRefuses("--file-locks", "checkpoint", "--image-path", a.path("no"), "c")
-		a.dump("--file-locks")
+		a.needs("--file-locks", "--file-locks")
 	}},
 	{option: "--link-remap", shown: "an open file that has lost its name but not another, refused without it", try: func(a *attempt) {
 		tick := a.ticks(remapped)
