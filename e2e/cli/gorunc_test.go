@@ -80,7 +80,10 @@ func TestGoRunc(t *testing.T) {
 		t.Errorf("event: %+v", e)
 	}
 	r.check(client.Kill(ctx, "c", int(unix.SIGKILL), &runc.KillOpts{All: true}))
-	for range events { // ends with the container
+	for e := range events { // ends with the container
+		if e.Err != nil {
+			t.Fatal(e.Err) // the library repeats it without end
+		}
 	}
 	r.stopped("c")
 	if err := client.Kill(ctx, "c", int(unix.SIGKILL), nil); err == nil || !strings.Contains(err.Error(), "container not running") {
