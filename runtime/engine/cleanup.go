@@ -77,12 +77,7 @@ func removeCgroup(ctx context.Context, rec *store.Record, host func() (*cgroup.H
 	if err := h.CheckPaths(rec.CgroupPaths); err != nil {
 		return err
 	}
-	c := cgroup.Load(h, rec.CgroupPaths, rec.SystemdUnit)
-	defer c.Close()
-	if err := c.Kill(ctx); err != nil {
-		return err
-	}
-	return c.Destroy(ctx)
+	return cgroup.Load(h, rec.CgroupPaths, rec.SystemdUnit).Remove(ctx)
 }
 
 // killRecorded kills the process that a record names, if it still is that process, and waits for its end. It may be

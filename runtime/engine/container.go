@@ -413,13 +413,9 @@ func (c *Container) mayDelete() error {
 
 // remove takes away what create made, what may still use it first.
 func (c *Container) remove(ctx context.Context) error {
-	if err := c.cgroup.Kill(ctx); err != nil {
-		return errorf(Internal, err, "delete: kill what is left: %v", err)
-	}
-	if err := c.cgroup.Destroy(ctx); err != nil {
+	if err := c.cgroup.Remove(ctx); err != nil {
 		return errorf(Internal, err, "delete: %v", err)
 	}
-	c.cgroup.Close()
 	if err := c.unmountRootfs(); err != nil {
 		return errorf(Internal, err, "delete: %v", err)
 	}

@@ -134,9 +134,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	made.add(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 		defer cancel()
-		err := errors.Join(cg.Kill(ctx), cg.Destroy(ctx))
-		cg.Close()
-		return err
+		return cg.Remove(ctx)
 	})
 	c.record.CgroupPaths = cg.Paths() // those that could be had
 	switch {

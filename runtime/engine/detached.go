@@ -30,6 +30,8 @@ type Detached struct {
 	lock   *store.Lock    // of the directory; nil while others may change the container
 
 	// In the process that made it:
+	stays   bool        // until it is deleted: CreateRequest.Hold
+	own     *store.Lock // of the directory while it does not hold it, if it stays
 	child   *child.Process
 	gate    *store.Gate // while it holds the lock
 	console *os.File
@@ -55,7 +57,7 @@ func (e *Engine) CreateDetached(ctx context.Context, r CreateRequest) (*Detached
 		return nil, errorf(InvalidArgument, err, "%v", err)
 	}
 	c := &Container{engine: e, id: r.ID, bundle: r.Bundle, state: lifecycle.Creating, detached: true}
-	d := &Detached{engine: e, id: r.ID}
+	d := &Detached{engine: e, id: r.ID, stays: r.Hold}
 	err := c.create(ctx, r, func() {
 		d.dir, d.lock, d.record, d.cgroup = c.dir, c.lock, c.record, c.cgroup
 		d.child, d.console, d.plan, d.trace = c.init.child, c.console, c.plan, c.trace
@@ -257,18 +259,30 @@ func (d *Detached) locked(f func() error) error {
 	if d.lock != nil { // since it was made
 		return f()
 	}
+	made := d.own != nil
 	if err := d.takeLock(); err != nil {
 		return err
 	}
 	defer d.release()
-	if err := d.read(); err != nil {
-		return err
+	if !made { // who made it knows its record, which never changes
+		if err := d.read(); err != nil {
+			return err
+		}
 	}
 	return f()
 }
 
 func (d *Detached) takeLock() (err error) {
-	d.lock, err = d.dir.Lock()
+	if own := d.own; own != nil {
+		d.own = nil
+		if err = own.Again(); err == nil {
+			d.lock = own
+		} else {
+			own.Unlock()
+		}
+	} else {
+		d.lock, err = d.dir.Lock()
+	}
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return errGone
@@ -278,9 +292,14 @@ func (d *Detached) takeLock() (err error) {
 	return nil
 }
 
-// release lets others change the container.
+// release lets others change the container. Who stays with it keeps its directory open.
 func (d *Detached) release() {
-	d.lock.Unlock()
+	if d.stays && d.child != nil {
+		d.lock.Release()
+		d.own = d.lock
+	} else {
+		d.lock.Unlock()
+	}
 	d.lock = nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -298,6 +299,43 @@ func TestDestroy(t *testing.T) {
 		for range 2 {
 			if err := errors.Join(c.Kill(timeout(t)), c.Thaw(), c.Destroy(timeout(t))); err != nil {
 				t.Errorf("once more: %v", err)
+			}
+		}
+	})
+}
+
+// TestRemove: whatever is in a cgroup is killed, also below it, and also where only one hierarchy knows of it.
+func TestRemove(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		empty := create(t, h, nil)
+		for range 2 {
+			if err := empty.Remove(timeout(t)); err != nil {
+				t.Error(err)
+			}
+		}
+		for name, leave := range map[string]func(c *Cgroup, pid string) error{
+			"all": func(*Cgroup, string) error { return nil },
+			"but the cgroup2 tree's": func(c *Cgroup, pid string) error {
+				if h.Mode == V2 || c.unified == "" {
+					return nil
+				}
+				return os.WriteFile(h.Unified+"/cgroup.procs", []byte(pid), 0)
+			},
+		} {
+			c := create(t, h, nil)
+			p := run(t, c, "echo started; read x")
+			p.line(t)
+			if err := leave(c, strconv.Itoa(p.Process.Pid)); err != nil {
+				t.Fatal(err)
+			}
+			go p.Wait()
+			if err := c.Remove(timeout(t)); err != nil {
+				t.Errorf("in %s: %v", name, err)
+			}
+			for _, path := range c.all() {
+				if _, err := os.Stat(path); !os.IsNotExist(err) {
+					t.Errorf("in %s: %s: %v", name, path, err)
+				}
 			}
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -193,6 +194,28 @@ func (c *Cgroup) waitExit(ctx context.Context, d dir, pid int) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Remove kills every process of the cgroup and of its children, removes them all, and releases what Close does; see Kill and
+// Destroy.
+func (c *Cgroup) Remove(ctx context.Context) error {
+	if c.removeEmpty() {
+		return nil
+	}
+	if err := c.Kill(ctx); err != nil {
+		return err
+	}
+	return c.Destroy(ctx)
+}
+
+// removeEmpty removes the cgroup's directories if nothing is in them, as mostly: it takes less time than to look. It reports
+// whether all are gone.
+func (c *Cgroup) removeEmpty() bool {
+	if c.unit != "" || c.refuseOwn() != nil {
+		return false
+	}
+	c.Close()
+	return !slices.ContainsFunc(c.all(), func(path string) bool { return rmdir(path) != nil })
 }
 
 // Destroy removes the cgroup, its children too, and returns when it is gone; what keeps it busy is waited for until ctx

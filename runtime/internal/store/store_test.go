@@ -135,6 +135,45 @@ func TestDetachedGate(t *testing.T) {
 }
 
 // TestLock: one holder at a time, and none of a directory that was removed or replaced during the wait.
+// TestLockAgain: who made a container keeps its directory open, and is not mistaken about whose it is.
+func TestLockAgain(t *testing.T) {
+	root := t.TempDir()
+	d, err := store.Make(root, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Unlock()
+	for range 2 {
+		l.Release()
+		if d.Busy() {
+			t.Error("busy after Release")
+		}
+		if err := l.Again(); err != nil {
+			t.Fatal(err)
+		}
+		if !d.Busy() {
+			t.Error("not busy after Again")
+		}
+	}
+	l.Release()
+	if err := d.RemoveDir(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Again(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of a directory that is gone: %v", err)
+	}
+	if _, err := store.Make(root, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Again(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of another's directory: %v", err)
+	}
+}
+
 func TestLock(t *testing.T) {
 	root := t.TempDir()
 	d, err := store.Make(root, "x")
