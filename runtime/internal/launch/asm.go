@@ -39,15 +39,14 @@ const noLabel label = -1
 
 // asm assembles a program.
 type asm struct {
-	p        rawchild.Program
-	step     int32
-	labels   []int32 // by label: the instruction, -1 while unbound
-	strings  map[string]rawchild.Arg
-	shared   map[string]rawchild.Arg // see scratch
-	hows     []how
-	branches []rawchild.Branch // those of all instructions
-	err      error             // the first string that is none for the kernel, in errStep
-	errStep  int
+	p       rawchild.Program
+	step    int32
+	labels  []int32 // by label: the instruction, -1 while unbound
+	strings map[string]rawchild.Arg
+	shared  map[string]rawchild.Arg // see scratch
+	hows    []how
+	err     error // the first string that is none for the kernel, in errStep
+	errStep int
 }
 
 // A usual program, so that it need not grow: that of the config of `runc spec` has 540 instructions and 7 KiB of data on a host with
@@ -62,8 +61,8 @@ const (
 
 func newAsm() *asm {
 	return &asm{strings: make(map[string]rawchild.Arg, usualStrings), shared: map[string]rawchild.Arg{}, labels: make([]int32, 0, usualLabels),
-		branches: make([]rawchild.Branch, 0, usualBranches),
-		p:        rawchild.Program{Ops: make([]rawchild.Op, 0, usualOps), Data: make([]byte, 0, usualData)}}
+		p: rawchild.Program{Ops: make([]rawchild.Op, 0, usualOps), Branches: make([]rawchild.Branch, 0, usualBranches),
+			Data: make([]byte, 0, usualData)}}
 }
 
 func imm[T ~int | ~int32 | ~uint32 | ~uint64 | ~uintptr](v T) rawchild.Arg {
@@ -180,10 +179,7 @@ func (i ins) on(l label, errnos ...unix.Errno) ins {
 }
 
 func (i ins) branch(errno int32, l label) {
-	op := &i.a.p.Ops[i.i]
-	from := len(i.a.branches)
-	i.a.branches = append(append(i.a.branches, op.On...), rawchild.Branch{Errno: errno, To: int32(l)})
-	op.On = i.a.branches[from:len(i.a.branches):len(i.a.branches)]
+	i.a.p.Branch(i.i, rawchild.Branch{Errno: errno, To: int32(l)})
 }
 
 // tolerate goes on as if the call had succeeded.
@@ -224,9 +220,10 @@ func (a *asm) finish() *rawchild.Program {
 		if op.Nr == rawchild.OpJump || op.Nr == rawchild.OpCall {
 			op.SetArg(0, imm(a.labels[op.Arg(0).Word]))
 		}
-		for j := range op.On {
-			op.On[j].To = a.labels[op.On[j].To]
-		}
+	}
+	for i := range a.p.Branches {
+		b := &a.p.Branches[i]
+		b.To = a.labels[b.To]
 	}
 	return &a.p
 }

@@ -94,7 +94,7 @@ func shareData(p *rawchild.Program) (*traceBuffer, error) {
 		return nil, fmt.Errorf("map the trace: %w", err)
 	}
 	copy(data, p.Data)
-	p.Data = data
+	p.Data, p.SharedData = data, true
 	return &traceBuffer{data}, nil
 }
 

@@ -1,7 +1,6 @@
 package rawchild
 
 import (
-	"encoding/binary"
 	"fmt"
 	"runtime"
 	"syscall"
@@ -20,19 +19,6 @@ func runtimeBeforeFork()
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
-// machine is a loaded program: addresses are absolute, and everything the child touches is reachable from here.
-type machine struct {
-	ops    []Op
-	data   unsafe.Pointer // the program's Data
-	regs   [Registers]uintptr
-	back   int   // where OpReturn leads
-	step   int32 // of the last OpCall
-	report [ReportSize / 4]uint32
-	// pidfd is where the kernel writes it. It is here because its address becomes a number: a variable on a goroutine's stack
-	// could move away from that number before the clone, a machine is on the heap.
-	pidfd int32
-}
-
 // Clone says how the child is made.
 type Clone struct {
 	Flags    uint64 // CLONE_NEW* and CLONE_INTO_CGROUP; never CLONE_VM
@@ -48,51 +34,57 @@ type cloneArgs struct {
 	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// Start forks and lets the child run p, with all signals blocked until the program changes that. The caller owns the pidfd (close-on-exec) and must wait for the process.
-// p.Data must stay untouched until the child has executed or ended only if it is a shared mapping; otherwise the child has a
-// copy.
+// Start forks and lets the child run p, with all signals blocked until the program changes that. The caller owns the pidfd
+// (close-on-exec) and must wait for the process.
 func Start(p *Program, c Clone) (pid, pidfd int, err error) {
 	if err := p.Validate(); err != nil {
 		return 0, -1, err
 	}
-	m := &machine{ops: p.Ops, pidfd: -1}
-	if len(p.Data) > 0 {
-		// The address of the first byte stays valid: Go does not move heap objects or mappings.
-		m.data = unsafe.Pointer(&p.Data[0])
+	i, err := load(p)
+	if err != nil {
+		return 0, -1, err
 	}
-	for _, r := range p.Relocs {
-		binary.NativeEndian.PutUint64(p.Data[r.At:], uint64(uintptr(m.data))+uint64(r.Target))
-	}
-	for i, v := range p.Init {
-		m.regs[i] = uintptr(v)
-	}
-	args := &cloneArgs{
-		flags:      c.Flags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
-		pidfd:      uint64(uintptr(unsafe.Pointer(&m.pidfd))),
+	defer i.unmap()
+	// Of all memory that Go has mapped only the heap is worth leaving out, in which p is.
+	f := forking{image: i, heap: uintptr(unsafe.Pointer(&p.Ops[0])) &^ (heapArena - 1)}
+	f.args = cloneArgs{
+		flags:      c.Flags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_SETTLS,
+		pidfd:      uint64(uintptr(unsafe.Pointer(&i.pidfd))),
 		exitSignal: uint64(unix.SIGCHLD),
 	}
+	f.args.stack, f.args.stackSize, f.args.tls = i.stack()
 	if c.Flags&unix.CLONE_INTO_CGROUP != 0 {
-		args.cgroup = uint64(c.CgroupFD)
+		f.args.cgroup = uint64(c.CgroupFD)
 	}
 	var errno syscall.Errno
 	if c.PidNS < 0 {
-		pid, errno = fork(m, args)
+		pid, errno = f.fork()
 	} else {
-		pid, errno, err = forkInPidNS(m, args, c.PidNS, c.OwnPidNS)
+		pid, errno, err = f.forkInPidNS(c.PidNS, c.OwnPidNS)
 	}
-	runtime.KeepAlive(m)
 	if err != nil {
 		return 0, -1, err
 	}
 	if errno != 0 {
 		return 0, -1, fmt.Errorf("clone3: %w", errno)
 	}
-	return pid, int(m.pidfd), nil
+	return pid, int(i.pidfd), nil
+}
+
+// heapArena is the size and alignment of what Go's heap grows by on 64-bit Linux, in bytes. Were it wrong, the child would have
+// more than it needs.
+const heapArena = 64 << 20
+
+// forking is one fork.
+type forking struct {
+	*image
+	args cloneArgs
+	heap uintptr // the heap's arena that stays with the parent
 }
 
 // forkInPidNS forks from a thread whose children are born in another pid namespace. A thread that cannot come back is
 // never returned to the scheduler: its goroutine ends while locked to it.
-func forkInPidNS(m *machine, args *cloneArgs, ns, own int) (pid int, errno syscall.Errno, err error) {
+func (f *forking) forkInPidNS(ns, own int) (pid int, errno syscall.Errno, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -102,7 +94,7 @@ func forkInPidNS(m *machine, args *cloneArgs, ns, own int) (pid int, errno sysca
 			err = fmt.Errorf("setns: %w", e)
 			return
 		}
-		pid, errno = fork(m, args)
+		pid, errno = f.fork()
 		if e := unix.Setns(own, unix.CLONE_NEWPID); e != nil {
 			return
 		}
@@ -112,26 +104,33 @@ func forkInPidNS(m *machine, args *cloneArgs, ns, own int) (pid int, errno sysca
 	return pid, errno, err
 }
 
-// fork returns in the parent only.
-//
+// clone is clone3(2). The child calls interpret on the stack that args name.
+func clone(args *cloneArgs, size uintptr, m *machine) (pid, errno uintptr)
+
+// fork makes the child, without the heap. Nobody else of this process forks meanwhile: who wants its heap shall have it.
+func (f *forking) fork() (int, syscall.Errno) {
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	// Neither fails for what is mapped, and without the first the child just has more than it needs.
+	syscall.RawSyscall(unix.SYS_MADVISE, f.heap, heapArena, unix.MADV_DONTFORK)
+	defer syscall.RawSyscall(unix.SYS_MADVISE, f.heap, heapArena, unix.MADV_DOFORK)
+	return f.clone()
+}
+
 //go:noinline
 //go:norace
 //go:nocheckptr
-func fork(m *machine, args *cloneArgs) (int, syscall.Errno) {
+func (f *forking) clone() (int, syscall.Errno) {
 	runtimeBeforeFork()
-	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
-	if errno != 0 || pid != 0 {
-		runtimeAfterFork()
-		return int(pid), errno
-	}
-	interpret(m)
-	return 0, 0
+	pid, errno := clone(&f.args, unsafe.Sizeof(f.args), f.machine)
+	runtimeAfterFork()
+	return int(pid), syscall.Errno(errno)
 }
 
 // interpret is the child's whole life until execve: it never returns.
 //
 // Nothing here may allocate, take a lock, grow the stack or call a function that might: see fork in package syscall. The
-// bounds checks cannot fire, Validate has seen to it.
+// bounds checks cannot fire, Validate has seen to it. There is no goroutine, and no heap.
 //
 //go:noinline
 //go:nosplit
@@ -190,9 +189,9 @@ func interpret(m *machine) {
 			continue
 		}
 		next := -1
-		for i := range op.On {
-			if e := op.On[i].Errno; e == -1 || e == int32(errno) {
-				next = int(op.On[i].To)
+		for i := op.branch; i < op.branch+uint32(op.branches); i++ {
+			if b := &m.branches[i]; b.Errno == -1 || b.Errno == int32(errno) {
+				next = int(b.To)
 				break
 			}
 		}

@@ -58,13 +58,14 @@ type Branch struct {
 
 // Op is one instruction. A container has some 700, all of which are in fresh memory.
 type Op struct {
-	words [6]uint64 // of the arguments
-	On    []Branch
-	Nr    uint32 // a system call's number or a pseudo instruction
-	Step  int32  // reported with a failure
-	Want  int32
-	kinds uint16 // of the arguments, kindBits each
-	Dst   int8   // register that takes the result, -1 for none
+	words    [6]uint64 // of the arguments
+	Nr       uint32    // a system call's number or a pseudo instruction
+	Step     int32     // reported with a failure
+	Want     int32
+	branch   uint32 // the first of its branches in Program.Branches
+	branches uint16 // how many it has
+	kinds    uint16 // of the arguments, kindBits each
+	Dst      int8   // register that takes the result, -1 for none
 	// Exact makes any result but Want a failure with EPIPE: the end of file on a gate, or a short write.
 	Exact bool
 }
@@ -89,12 +90,29 @@ func (op *Op) Arg(i int) Arg {
 // Reloc is a place in Data that takes the address of another place in Data: pointers inside structures.
 type Reloc struct{ At, Target int }
 
-// Program is position independent; Data is the child's only memory.
+// Branch makes the instruction continue at b.To when it ends with b.Errno. What was added first is looked at first.
+func (p *Program) Branch(op int, b Branch) {
+	o := &p.Ops[op]
+	old := p.branches(o)
+	if end := uint32(len(p.Branches)); o.branch+uint32(o.branches) != end { // they lie side by side
+		p.Branches = append(p.Branches, old...)
+		o.branch = end
+	}
+	p.Branches = append(p.Branches, b)
+	o.branches++
+}
+
+func (p *Program) branches(o *Op) []Branch { return p.Branches[o.branch:][:o.branches] }
+
+// Program is position independent. Start leaves it as it is.
 type Program struct {
-	Ops    []Op
-	Data   []byte
-	Relocs []Reloc
-	Init   [Registers]uint64 // first values of the registers
+	Ops      []Op
+	Branches []Branch
+	Data     []byte // of which the child has a copy
+	// SharedData: Data is a shared mapping, which the child writes to.
+	SharedData bool
+	Relocs     []Reloc
+	Init       [Registers]uint64 // first values of the registers
 }
 
 // Report is what the child writes, in the machine's byte order, to the descriptor in ReportReg.
@@ -141,7 +159,10 @@ func (p *Program) Validate() error {
 				return fmt.Errorf("program: instruction %d: jump to %d beyond %d (this is a bug)", i, first.Word, len(p.Ops))
 			}
 		}
-		for _, b := range op.On {
+		if int(op.branch)+int(op.branches) > len(p.Branches) {
+			return fmt.Errorf("program: instruction %d: branches at %d beyond %d (this is a bug)", i, op.branch, len(p.Branches))
+		}
+		for _, b := range p.branches(op) {
 			if b.To < 0 || int(b.To) >= len(p.Ops) {
 				return fmt.Errorf("program: instruction %d: branch to %d beyond %d (this is a bug)", i, b.To, len(p.Ops))
 			}

@@ -4,8 +4,12 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,32 +20,56 @@ func imm(v uint64) rawchild.Arg  { return rawchild.Arg{Kind: rawchild.Imm, Word:
 func data(v uint64) rawchild.Arg { return rawchild.Arg{Kind: rawchild.Data, Word: v} }
 func reg(v uint64) rawchild.Arg  { return rawchild.Arg{Kind: rawchild.Reg, Word: v} }
 
-func op(nr uint32, args ...rawchild.Arg) rawchild.Op {
+// instruction is one with its branches.
+type instruction struct {
+	rawchild.Op
+	branches []rawchild.Branch
+}
+
+func op(nr uint32, args ...rawchild.Arg) instruction {
 	o := rawchild.Op{Nr: nr, Dst: -1}
 	for i, a := range args {
 		o.SetArg(i, a)
 	}
+	return instruction{Op: o}
+}
+
+func on(o instruction, errno int32, to int32) instruction {
+	o.branches = append(slices.Clone(o.branches), rawchild.Branch{Errno: errno, To: to})
 	return o
 }
 
-func on(o rawchild.Op, errno int32, to int32) rawchild.Op {
-	o.On = append(o.On, rawchild.Branch{Errno: errno, To: to})
-	return o
+func at(step int32, o instruction) instruction { o.Step = step; return o }
+
+func into(o instruction, r int8) instruction { o.Dst = r; return o }
+
+func program(ops ...instruction) *rawchild.Program {
+	p := &rawchild.Program{}
+	for _, o := range ops {
+		p.Ops = append(p.Ops, o.Op)
+	}
+	for n, more := 0, true; more; n++ { // the first of each, the second of each, ...
+		more = false
+		for i, o := range ops {
+			if n < len(o.branches) {
+				p.Branch(i, o.branches[n])
+				more = true
+			}
+		}
+	}
+	return p
 }
-
-func at(step int32, o rawchild.Op) rawchild.Op { o.Step = step; return o }
-
-func into(o rawchild.Op, r int8) rawchild.Op { o.Dst = r; return o }
 
 // run runs a program whose reports and output go to one pipe, and returns what came out and the exit status.
-func run(t *testing.T, ops []rawchild.Op, mem []byte, relocs ...rawchild.Reloc) (string, unix.WaitStatus) {
+func run(t *testing.T, ops []instruction, mem []byte, relocs ...rawchild.Reloc) (string, unix.WaitStatus) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p := &rawchild.Program{Ops: append(ops, op(rawchild.OpFail, imm(uint64(unix.ENOTRECOVERABLE)))), Data: mem, Relocs: relocs}
+	p := program(append(ops, op(rawchild.OpFail, imm(uint64(unix.ENOTRECOVERABLE))))...)
+	p.Data, p.Relocs = mem, relocs
 	p.Init[rawchild.ReportReg] = uint64(w.Fd())
 	pid, fd, err := rawchild.Start(p, rawchild.Clone{PidNS: -1})
 	w.Close()
@@ -57,7 +85,7 @@ func run(t *testing.T, ops []rawchild.Op, mem []byte, relocs ...rawchild.Reloc) 
 	return string(out), status
 }
 
-func exit(code uint64) rawchild.Op { return op(unix.SYS_EXIT_GROUP, imm(code)) }
+func exit(code uint64) instruction { return op(unix.SYS_EXIT_GROUP, imm(code)) }
 
 func report(step int32, errno unix.Errno) string {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(rawchild.Failed))
@@ -72,27 +100,28 @@ func TestInterpreter(t *testing.T) {
 	short.Exact, short.Want, short.Step = true, 3, 9
 	for _, tc := range []struct {
 		name string
-		ops  []rawchild.Op
+		ops  []instruction
 		mem  string
 		out  string
 		code int
 	}{
-		{"writes data", []rawchild.Op{op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(1), imm(2)), exit(3)}, "abcd", "bc", 3},
-		{"reports a failure", []rawchild.Op{failing}, "", report(7, unix.EBADF), 1},
-		{"reports a wrong result", []rawchild.Op{short}, "ab", "ab" + report(9, unix.EPIPE), 1},
-		{"branches on an errno", []rawchild.Op{on(failing, int32(unix.EBADF), 2), exit(1), exit(4)}, "", "", 4},
-		{"branches on any errno", []rawchild.Op{on(failing, -1, 2), exit(1), exit(4)}, "", "", 4},
-		{"does not branch on another", []rawchild.Op{on(failing, int32(unix.EPERM), 2), exit(1), exit(4)}, "", report(7, unix.EBADF), 1},
-		{"jumps", []rawchild.Op{op(rawchild.OpJump, imm(2)), exit(1), exit(5)}, "", "", 5},
-		{"keeps results", []rawchild.Op{into(op(unix.SYS_DUP, reg(rawchild.ReportReg)), 5), op(unix.SYS_WRITE, reg(5), data(0), imm(1)), exit(0)}, "x", "x", 0},
-		{"sets registers", []rawchild.Op{into(op(rawchild.OpSet, imm(6)), 4), op(unix.SYS_EXIT_GROUP, reg(4))}, "", "", 6},
-		{"stores and tests", []rawchild.Op{op(rawchild.OpStore32, data(4), imm(0x1234)),
+		{"writes data", []instruction{op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(1), imm(2)), exit(3)}, "abcd", "bc", 3},
+		{"reports a failure", []instruction{failing}, "", report(7, unix.EBADF), 1},
+		{"reports a wrong result", []instruction{short}, "ab", "ab" + report(9, unix.EPIPE), 1},
+		{"branches on an errno", []instruction{on(failing, int32(unix.EBADF), 2), exit(1), exit(4)}, "", "", 4},
+		{"branches on any errno", []instruction{on(failing, -1, 2), exit(1), exit(4)}, "", "", 4},
+		{"looks at its branches in their order", []instruction{on(on(on(failing, int32(unix.EPERM), 1), int32(unix.EBADF), 2), -1, 1), on(exit(1), -1, 0), exit(4)}, "", "", 4},
+		{"does not branch on another", []instruction{on(failing, int32(unix.EPERM), 2), exit(1), exit(4)}, "", report(7, unix.EBADF), 1},
+		{"jumps", []instruction{op(rawchild.OpJump, imm(2)), exit(1), exit(5)}, "", "", 5},
+		{"keeps results", []instruction{into(op(unix.SYS_DUP, reg(rawchild.ReportReg)), 5), op(unix.SYS_WRITE, reg(5), data(0), imm(1)), exit(0)}, "x", "x", 0},
+		{"sets registers", []instruction{into(op(rawchild.OpSet, imm(6)), 4), op(unix.SYS_EXIT_GROUP, reg(4))}, "", "", 6},
+		{"stores and tests", []instruction{op(rawchild.OpStore32, data(4), imm(0x1234)),
 			op(rawchild.OpTest, data(4), imm(0xff), imm(0x34), imm(uint64(unix.EPERM))), exit(8)}, "........", "", 8},
-		{"fails a test", []rawchild.Op{op(rawchild.OpTest, data(0), imm(0xff), imm('y'), imm(uint64(unix.EPERM)))}, "xxxx", report(0, unix.EPERM), 1},
-		{"calls and returns", []rawchild.Op{op(rawchild.OpCall, imm(3)), op(rawchild.OpCall, imm(3)), exit(9),
+		{"fails a test", []instruction{op(rawchild.OpTest, data(0), imm(0xff), imm('y'), imm(uint64(unix.EPERM)))}, "xxxx", report(0, unix.EPERM), 1},
+		{"calls and returns", []instruction{op(rawchild.OpCall, imm(3)), op(rawchild.OpCall, imm(3)), exit(9),
 			op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(0), imm(1)), op(rawchild.OpReturn)}, "x", "xx", 9},
-		{"fails for its caller", []rawchild.Op{at(7, op(rawchild.OpCall, imm(1))), at(rawchild.CallersStep, failing)}, "", report(7, unix.EBADF), 1},
-		{"fails at once", []rawchild.Op{op(rawchild.OpFail, imm(uint64(unix.EIO)))}, "", report(0, unix.EIO), 1},
+		{"fails for its caller", []instruction{at(7, op(rawchild.OpCall, imm(1))), at(rawchild.CallersStep, failing)}, "", report(7, unix.EBADF), 1},
+		{"fails at once", []instruction{op(rawchild.OpFail, imm(uint64(unix.EIO)))}, "", report(0, unix.EIO), 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out, status := run(t, tc.ops, []byte(tc.mem))
@@ -109,7 +138,7 @@ func TestRelocation(t *testing.T) {
 	copy(mem[32:], "true\x00")
 	path := len(mem)
 	mem = append(mem, "/bin/true\x00"...)
-	_, status := run(t, []rawchild.Op{op(unix.SYS_EXECVE, data(uint64(path)), data(0), data(8))}, mem, rawchild.Reloc{At: 0, Target: 32})
+	_, status := run(t, []instruction{op(unix.SYS_EXECVE, data(uint64(path)), data(0), data(8))}, mem, rawchild.Reloc{At: 0, Target: 32})
 	if !status.Exited() || status.ExitStatus() != 0 {
 		t.Errorf("status %x", status)
 	}
@@ -120,9 +149,23 @@ func TestSignals(t *testing.T) {
 	kill := op(unix.SYS_KILL, reg(3), imm(uint64(unix.SIGTERM)))
 	unblock := op(unix.SYS_RT_SIGPROCMASK, imm(unix.SIG_SETMASK), data(0), imm(0), imm(8))
 	said := op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(8), imm(1))
-	out, status := run(t, []rawchild.Op{into(op(unix.SYS_GETPID), 3), kill, said, unblock, said}, []byte("\x00\x00\x00\x00\x00\x00\x00\x00x"))
+	out, status := run(t, []instruction{into(op(unix.SYS_GETPID), 3), kill, said, unblock, said}, []byte("\x00\x00\x00\x00\x00\x00\x00\x00x"))
 	if !status.Signaled() || status.Signal() != unix.SIGTERM || out != "x" {
 		t.Errorf("output %q, status %x", out, status)
+	}
+}
+
+// TestHeap: the child has nothing of what its parent knows, and whoever forks otherwise has it all.
+func TestHeap(t *testing.T) {
+	secret := []byte("secret, on the heap by its way into another package")
+	read := op(unix.SYS_WRITE, reg(rawchild.ReportReg), imm(uint64(uintptr(unsafe.Pointer(unsafe.SliceData(secret))))), imm(uint64(len(secret))))
+	if out, status := run(t, []instruction{read}, secret); out != report(0, unix.EFAULT) || status.ExitStatus() != 1 {
+		t.Errorf("output %q, status %x", out, status)
+	}
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER} // for which Go makes a copy of itself
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -130,17 +173,17 @@ func TestSignals(t *testing.T) {
 func TestRefused(t *testing.T) {
 	last := op(rawchild.OpFail, imm(1))
 	for name, p := range map[string]*rawchild.Program{
-		"falls off":  {Ops: []rawchild.Op{exit(0)}},
+		"falls off":  program(exit(0)),
 		"empty":      {},
-		"register":   {Ops: []rawchild.Op{into(exit(0), rawchild.Registers), last}},
-		"argument":   {Ops: []rawchild.Op{op(unix.SYS_CLOSE, reg(rawchild.Registers)), last}},
-		"data":       {Ops: []rawchild.Op{op(unix.SYS_CLOSE, data(1)), last}},
-		"jump":       {Ops: []rawchild.Op{op(rawchild.OpJump, imm(2)), last}},
-		"call":       {Ops: []rawchild.Op{op(rawchild.OpCall, imm(2)), last}},
-		"indirect":   {Ops: []rawchild.Op{op(rawchild.OpJump, reg(1)), last}},
-		"branch":     {Ops: []rawchild.Op{on(exit(0), -1, -1), last}},
-		"relocation": {Ops: []rawchild.Op{last}, Relocs: []rawchild.Reloc{{At: 0}}},
-		"test":       {Ops: []rawchild.Op{op(rawchild.OpTest, imm(0)), last}},
+		"register":   program(into(exit(0), rawchild.Registers), last),
+		"argument":   program(op(unix.SYS_CLOSE, reg(rawchild.Registers)), last),
+		"data":       program(op(unix.SYS_CLOSE, data(1)), last),
+		"jump":       program(op(rawchild.OpJump, imm(2)), last),
+		"call":       program(op(rawchild.OpCall, imm(2)), last),
+		"indirect":   program(op(rawchild.OpJump, reg(1)), last),
+		"branch":     program(on(exit(0), -1, -1), last),
+		"relocation": {Ops: []rawchild.Op{last.Op}, Relocs: []rawchild.Reloc{{At: 0}}},
+		"test":       program(op(rawchild.OpTest, imm(0)), last),
 	} {
 		if pid, _, err := rawchild.Start(p, rawchild.Clone{PidNS: -1}); err == nil || !strings.Contains(err.Error(), "bug") {
 			t.Errorf("%s: pid %d, %v", name, pid, err)
@@ -162,7 +205,7 @@ func TestManyForks(t *testing.T) {
 				return grow(n-1) + int(pad[1])
 			}
 			grow(100)
-			pid, fd, err := rawchild.Start(&rawchild.Program{Ops: []rawchild.Op{exit(0), op(rawchild.OpFail, imm(1))}}, rawchild.Clone{PidNS: -1})
+			pid, fd, err := rawchild.Start(program(exit(0), op(rawchild.OpFail, imm(1))), rawchild.Clone{PidNS: -1})
 			if err == nil {
 				_, err = unix.Wait4(pid, nil, 0, nil)
 				if e := unix.Close(fd); err == nil {

@@ -1,1 +1,0 @@
-// Empty: a package with an assembly file may declare functions without bodies, which go:linkname needs.
