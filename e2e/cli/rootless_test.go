@@ -217,6 +217,149 @@ for f in /sys/fs/cgroup /proc/sys /root /mnt /sys; do touch $f/new && rm $f/new 
 	}
 }
 
+// TestRootlessBeforeStart: a user's container is entered by execs and startContainer hooks before its process runs, as with runc, and
+// as they enter it later.
+func TestRootlessBeforeStart(t *testing.T) {
+	const look = `id; env | sort; cat /proc/self/uid_map /proc/self/gid_map; grep -E 'Cap|NoNewPrivs|Seccomp:|Groups|Umask' /proc/self/status; ulimit -n; hostname; pwd
+ls / /dev; cut -d ' ' -f 5 /proc/self/mountinfo; cat /proc/self/cgroup /proc/self/oom_score_adj; wc -c < /proc/keys`
+	ours := newUserRig(t, "sh", "-c", "echo process >> /tmp/log; exec sleep 1000")
+	ours.spec.Mounts = append(ours.spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"})
+	ours.spec.Linux.Namespaces = append(ours.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace}, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	hook := func(text string, env ...string) specs.Hook {
+		return specs.Hook{Path: "/bin/sh", Args: []string{"sh", "-c", text}, Env: env}
+	}
+	ours.spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{
+		hook(`{ cat; echo; `+look+`; } > /tmp/hook 2>&1; echo one >> /tmp/log`, "A=b", "PATH=/bin"), hook("env | sort > /tmp/env; echo two >> /tmp/log")}}
+	runc := ours.withRuncAsUser()
+	users := []specs.LinuxIDMapping{{ContainerID: 0, HostID: userID, Size: 1}, {ContainerID: 1, HostID: subIDs, Size: subIDSize}}
+	for _, tc := range []struct {
+		name    string
+		maps    []specs.LinuxIDMapping
+		process specs.User
+		beside  []*rig
+		enters  string // whose exec comes in before the start, too
+	}{
+		{"the user", users[:1], specs.User{}, []*rig{ours, runc}, "gosudacon runc"},
+		{"another user", users, specs.User{UID: 1000, GID: 100}, []*rig{ours, runc}, "gosudacon"},
+		{"another root", []specs.LinuxIDMapping{{HostID: subIDs, Size: 10}}, specs.User{}, []*rig{ours}, "gosudacon"}, // runc's FIFO cannot be theirs
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ours.spec.Linux.UIDMappings, ours.spec.Linux.GIDMappings, ours.spec.Process.User = tc.maps, tc.maps, tc.process
+			ours.writeConfig()
+			ours.check(os.Chmod(ours.bundle, 0o755))
+			var said [][]string
+			for _, shared := range tc.beside {
+				r := *shared
+				r.t = t
+				name := filepath.Base(r.program)
+				r.ok("create", "c")
+				before := ""
+				if strings.Contains(tc.enters, name) {
+					before = r.ok("exec", "c", "sh", "-c", look)
+					if got := r.ok("exec", "--user", "0:0", "--cwd", "/tmp", "--env", "C=d", "c", "sh", "-c", "pwd; echo $C; id -u; touch exec"); got != "/tmp\nd\n0\n" {
+						t.Errorf("%s: exec before the start: %q", name, got)
+					}
+				} else {
+					r.fails("ermission denied", "exec", "c", "true")
+				}
+				r.expect("c", specs.StateCreated)
+				r.ok("start", "c")
+				r.runs("c")
+				r.eventually("the process", func() bool { return strings.Contains(r.ok("exec", "c", "cat", "/tmp/log"), "process") })
+				after := r.ok("exec", "c", "sh", "-c", look)
+				if before != "" && before != after {
+					t.Errorf("%s: an exec sees %q before the start and %q after", name, onlyIn(before, after), onlyIn(after, before))
+				}
+				out := []string{after}
+				for _, file := range []string{"log", "hook", "env"} {
+					out = append(out, r.ok("exec", "c", "cat", "/tmp/"+file))
+				}
+				r.ok("delete", "--force", "c")
+				if want := "one\ntwo\nprocess\n"; out[1] != want {
+					t.Errorf("%s: the log: %q, want %q", name, out[1], want)
+				}
+				said = append(said, out)
+			}
+			for i := range said[0] {
+				for _, line := range onlyIn(said[0][i], said[len(said)-1][i]) {
+					t.Errorf("%d: only with gosudacon: %s", i, line)
+				}
+				for _, line := range onlyIn(said[len(said)-1][i], said[0][i]) {
+					t.Errorf("%d: only with runc: %s", i, line)
+				}
+			}
+		})
+	}
+	t.Run("fails", func(t *testing.T) {
+		ours := *ours
+		ours.t = t
+		for want, h := range map[string]specs.Hook{"exit status 3: why": hook("echo why; exit 3"), "timed out after 1 s": {Path: "/bin/sleep", Args: []string{"sleep", "1000"}, Timeout: new(1)}} {
+			ours.spec.Hooks.StartContainer = []specs.Hook{h}
+			ours.writeConfig()
+			ours.ok("create", "c")
+			ours.fails(want, "start", "c") // runc's start knows nothing of it
+			ours.stopped("c")
+			ours.ok("delete", "c")
+			ours.fails(want, "run", "c")
+			ours.fails("", "state", "c")
+		}
+	})
+}
+
+// TestRootlessPodBeforeStart: so is a container that joins the namespaces of another one of the user.
+func TestRootlessPodBeforeStart(t *testing.T) {
+	r := newUserRig(t, "sleep", "1000")
+	r.spec.Linux.Namespaces = append(r.spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	r.writeConfig()
+	r.ok("run", "--detach", "pause")
+	pid := strconv.Itoa(r.state("pause").Pid)
+	for i, n := range r.spec.Linux.Namespaces {
+		if n.Type != specs.MountNamespace {
+			r.spec.Linux.Namespaces[i].Path = "/proc/" + pid + "/ns/" + strings.Replace(string(n.Type), "network", "net", 1)
+		}
+	}
+	r.spec.Linux.UIDMappings, r.spec.Linux.GIDMappings, r.spec.Hostname = nil, nil, ""
+	r.spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "readlink /proc/self/ns/net /proc/self/ns/pid > /tmp/hook; cat /proc/1/comm >> /tmp/hook"}}}}
+	r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"})
+	r.writeConfig()
+	const look = `for n in user pid net uts ipc; do readlink /proc/self/ns/$n; done; cat /proc/1/comm`
+	r.ok("create", "c")
+	before := r.ok("exec", "c", "sh", "-c", look)
+	if pods := r.ok("exec", "pause", "sh", "-c", look); before != pods || !strings.HasSuffix(before, "]\nsleep\n") {
+		t.Errorf("before the start: %q; the pod has %q", before, pods)
+	}
+	its := pidInside(t, r.state("c").Pid)
+	for _, file := range []string{"exe", "root", "cwd"} {
+		if res := r.run("exec", "pause", "readlink", "/proc/"+its+"/"+file); res.code == 0 {
+			t.Errorf("the pod sees the waiting init's %s: %+v", file, res)
+		}
+	}
+	r.ok("start", "c")
+	if res := r.run("exec", "pause", "readlink", "/proc/"+its+"/exe"); res.out != "/bin/busybox\n" {
+		t.Errorf("the pod does not see a process of its own: %+v", res)
+	}
+	r.ok("delete", "--force", "c")
+	r.reap() // the pod's first process does not
+	r.ok("delete", "--force", "pause")
+}
+
+// pidInside returns a process's pid in the innermost pid namespace that it is in.
+func pidInside(t *testing.T, pid int) string {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			list := strings.Fields(ids)
+			return list[len(list)-1]
+		}
+	}
+	t.Fatalf("no NSpid of %d", pid)
+	return ""
+}
+
 // onlyIn returns the lines of a text that another one does not have as often.
 func onlyIn(a, b string) (rest []string) {
 	have := map[string]int{}
@@ -266,7 +409,6 @@ func TestRootlessRefused(t *testing.T) {
 		{"newgidmap: gid range [1-11) -> [5-15) not allowed", func(s *specs.Spec) {
 			s.Linux.GIDMappings = append(s.Linux.GIDMappings, specs.LinuxIDMapping{ContainerID: 1, HostID: 5, Size: 10})
 		}, false},
-		{"hooks.startContainer: ", func(s *specs.Spec) { s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/true"}}} }, true},
 		{"mounts[7]: an id-mapped mount ", func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/mnt", Source: "/", Type: "bind", Options: []string{"bind", "idmap"},
 				UIDMappings: s.Linux.UIDMappings, GIDMappings: s.Linux.GIDMappings})
@@ -398,7 +540,9 @@ func TestRootlessSealed(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("a program of user %d: %s, %v; want %s", owner, got, err, want)
 		}
-		r.fails("has not been started: an ordinary user's runtime cannot enter it before", "exec", "c", "true")
+		if res := r.run("exec", "c", "cat", "/proc/1/exe"); res.code == 0 || !strings.Contains(res.err, "Permission denied") {
+			t.Errorf("a program of user %d, seen from the container before its start: %+v", owner, res)
+		}
 		r.ok("delete", "--force", "c")
 	}
 }

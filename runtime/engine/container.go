@@ -294,7 +294,7 @@ func (c *Container) Start(ctx context.Context) error {
 
 // beforeStart runs the startContainer hooks; a failure ends the container.
 func (c *Container) beforeStart(ctx context.Context) error {
-	n := &insider{target{engine: c.engine, cgroup: c.cgroup, initPid: c.init.pid, initFD: c.init.child.FD}}
+	n := &insider{target{engine: c.engine, id: c.id, dir: c.dir, cgroup: c.cgroup, initPid: c.init.pid, initFD: c.init.child.FD, knock: c.knock()}}
 	if err := n.startHooks(ctx, c.spec, c.record, c.facts); err != nil {
 		c.init.child.Signal(unix.SIGKILL)
 		return errorf(Internal, err, "%v", err)

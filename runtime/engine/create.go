@@ -323,6 +323,13 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 	res.Network = network
 	res.Detached, res.Preserve = leave, r.Preserve
 	res.Permitted = c.startsItself(r)
+	if c.facts.User != nil && !res.Permitted {
+		if res.Door, err = c.dir.MakeDoor(); err != nil {
+			gate.Close()
+			return err
+		}
+		defer unix.Close(res.Door)
+	}
 	res.Born = func(pid int) (known func() error, err error) {
 		if known, err = c.born(pid); err != nil {
 			return nil, err
@@ -375,7 +382,7 @@ func (e *Engine) resources(io Stdio) *launch.Resources {
 	return &launch.Resources{
 		Stdin: fd(io.In), Stdout: fd(io.Out), Stderr: fd(io.Err),
 		DevNull: int(e.host.DevNull.Fd()), Proc: int(e.host.Proc.Fd()), OwnPidNS: int(e.host.PIDNS.Fd()),
-		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1,
+		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1, Door: -1,
 		Children: e.children,
 		NoFile:   unix.Rlimit{Cur: nofile.Soft, Max: nofile.Hard},
 	}

@@ -59,9 +59,6 @@ func (d *Detached) MayExec(ignorePaused bool) error {
 	if s == lifecycle.Paused && ignorePaused {
 		return nil
 	}
-	if s == lifecycle.Created && d.engine.host.User { // its init is a copy of a runtime that belongs to root until execve
-		return errorf(FailedPrecondition, nil, "container %s has not been started: an ordinary user's runtime cannot enter it before", d.id)
-	}
 	return refuseDetached(s, lifecycle.StartExec)
 }
 
@@ -82,7 +79,8 @@ func (d *Detached) Exec(ctx context.Context, r DetachedExec) (*ExecProcess, erro
 	cg := d.group()
 	facts := d.engine.facts(cg)
 	facts.Keyring = d.record.Keyring
-	t := target{engine: d.engine, id: d.id, record: d.record, spec: spec, facts: facts, cgroup: cg, below: r.Cgroups, initFD: init, initPid: d.record.Pid}
+	t := target{engine: d.engine, id: d.id, dir: d.dir, record: d.record, spec: spec, facts: facts, cgroup: cg, below: r.Cgroups,
+		initFD: init, initPid: d.record.Pid, knock: d.knock()}
 	res := d.engine.resources(r.Stdio)
 	res.Preserve = r.Preserve
 	ch, err := t.exec(ctx, "", r.Process, res)

@@ -79,7 +79,7 @@ func (d *Detached) startHooks(ctx context.Context, pidfd int) error {
 	}
 	facts := d.engine.facts(d.group())
 	facts.Keyring = d.record.Keyring
-	n := &insider{target{engine: d.engine, cgroup: d.group(), initPid: d.record.Pid, initFD: pidfd}}
+	n := &insider{target{engine: d.engine, id: d.id, dir: d.dir, cgroup: d.group(), initPid: d.record.Pid, initFD: pidfd, knock: d.knock()}}
 	return n.startHooks(ctx, spec, d.record, facts)
 }
 

@@ -54,8 +54,9 @@ func (c *Container) StartExec(ctx context.Context, execID string, io Stdio) (pid
 		}
 		p.starting = true
 		c.starts++
+		knock := c.knock()
 		go func() {
-			ch, err := c.launchExec(ctx, p, io)
+			ch, err := c.launchExec(ctx, p, io, knock)
 			c.mail.exit(func() {
 				c.execStarted(p, ch, err)
 				if err == nil {
@@ -89,9 +90,9 @@ func (c *Container) mayStartExec(execID string) (*process, error) {
 }
 
 // launchExec runs the process of an exec as far as past execve.
-func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*launch.Child, error) {
+func (c *Container) launchExec(ctx context.Context, p *process, io Stdio, knock func(byte) error) (*launch.Child, error) {
 	t := target{engine: c.engine, id: c.id, record: c.record, spec: c.spec, facts: c.facts, cgroup: c.cgroup, initFD: c.init.child.FD, initPid: c.init.pid,
-		below: p.cgroups}
+		below: p.cgroups, dir: c.dir, knock: knock}
 	res := c.engine.resources(io)
 	res.FailStep = p.failStep
 	return t.exec(ctx, p.exec, p.spec, res)
@@ -101,6 +102,7 @@ func (c *Container) launchExec(ctx context.Context, p *process, io Stdio) (*laun
 type target struct {
 	engine  *Engine
 	id      string
+	dir     store.Dir
 	record  *store.Record // for what does not change
 	spec    *specs.Spec
 	facts   *plan.Facts
@@ -108,6 +110,9 @@ type target struct {
 	below   map[string]string // cgroups below the container's to be in; see cgroup.JoinBelow
 	initFD  int               // a pidfd
 	initPid int
+	// knock asks an init that waits at its gate to let an ordinary user's process in; nil when it does not wait, or need not.
+	knock func(byte) error
+	entry *launch.Entry // what it has given; see open
 }
 
 // exec runs a process as far as past execve. name is for the log.
@@ -116,7 +121,11 @@ func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *l
 	if err != nil {
 		return nil, err
 	}
-	pl.SetHome(func() string { return homeIn(procRoot(t.initPid), p.User.UID) })
+	if err := t.open(ctx); err != nil {
+		return nil, err
+	}
+	defer t.entry.Close()
+	pl.SetHome(func() string { return homeIn(t.root(), p.User.UID) })
 	t.engine.logRemarks(pl, "container", t.id, "exec", name)
 	res.SendListener = sendListener(func(int) specs.State { return ociState(t.record, specs.StateRunning, t.initPid) })
 	return t.launch(ctx, pl, res)
@@ -124,11 +133,11 @@ func (t *target) exec(ctx context.Context, name string, p *specs.Process, res *l
 
 // launch runs a plan in the container's namespaces and cgroup, as far as past execve.
 func (t *target) launch(ctx context.Context, pl *plan.Plan, res *launch.Resources) (*launch.Child, error) {
-	res.ContainerPidfd = t.initFD
+	res.ContainerPidfd, res.Entry = t.initFD, t.entry
 	if needsInitRoot(pl) {
-		dir, err := unix.Open(procRoot(t.initPid), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		dir, err := unix.Open(t.root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: procRoot(t.initPid), Err: err}
+			return nil, &os.PathError{Op: "open", Path: t.root(), Err: err}
 		}
 		defer unix.Close(dir)
 		res.InitRoot = dir

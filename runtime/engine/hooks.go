@@ -68,13 +68,17 @@ func (n *insider) startHooks(ctx context.Context, spec *specs.Spec, r *store.Rec
 	if err != nil {
 		return err
 	}
+	if err := n.open(ctx); err != nil {
+		return err
+	}
+	defer n.entry.Close()
 	return hooks.Run(ctx, "startContainer", spec.Hooks.StartContainer, ociState(r, specs.StateCreated, pid),
 		func(h *specs.Hook, stdin, output *os.File) (hooks.Process, error) {
 			p, err := plan.CompileStartContainerHook(spec, h, facts)
 			if err != nil {
 				return hooks.Process{}, err
 			}
-			p.SetHome(func() string { return homeIn(procRoot(n.initPid), spec.Process.User.UID) })
+			p.SetHome(func() string { return homeIn(n.root(), spec.Process.User.UID) })
 			res := n.engine.resources(Stdio{In: stdin, Out: output, Err: output})
 			res.SendListener = sendListener(func(int) specs.State { return ociState(r, specs.StateCreated, n.initPid) })
 			return n.start(ctx, p, res)

@@ -528,6 +528,9 @@ func TestMain(m *testing.M) {
 	case "rootless":
 		rootless()
 		return
+	case "early":
+		early()
+		return
 	default:
 		abandon(state)
 	}

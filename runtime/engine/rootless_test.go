@@ -98,6 +98,12 @@ func rootless() {
 // rootlessRun runs that in a process with the attributes, in a bundle that belongs to owner, and returns what it printed.
 func rootlessRun(t *testing.T, spec *specs.Spec, owner int, attr *syscall.SysProcAttr) string {
 	t.Helper()
+	return rootlessChild(t, "rootless", spec, owner, attr)
+}
+
+// rootlessChild is rootlessRun with another life than that of rootless.
+func rootlessChild(t *testing.T, life string, spec *specs.Spec, owner int, attr *syscall.SysProcAttr) string {
+	t.Helper()
 	dir := testkit.Bundle(t, spec)
 	for d := dir; d != os.TempDir() && len(d) > len(os.TempDir()); d = filepath.Dir(d) {
 		if err := os.Chmod(d, 0o755); err != nil {
@@ -110,7 +116,7 @@ func rootlessRun(t *testing.T, spec *specs.Spec, owner int, attr *syscall.SysPro
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = []string{"ENGINE_CHILD=rootless", "ROOT=" + filepath.Join(dir, "state"), "BUNDLE=" + dir, "ID=" + newID()}
+	cmd.Env = []string{"ENGINE_CHILD=" + life, "ROOT=" + filepath.Join(dir, "state"), "BUNDLE=" + dir, "ID=" + newID()}
 	cmd.Dir, cmd.SysProcAttr = "/", attr
 	var errs bytes.Buffer
 	cmd.Stderr = &errs

@@ -30,6 +30,8 @@ const (
 	t2         reg = 10
 	t3         reg = 11
 	regNew     reg = 14 // the directory that lowering.newDir names
+	// The first of the descriptors that lowering.openNamespaces opens, at most one for each type.
+	regNamespaces reg = 15
 )
 
 // label is a place in a program, bound once.

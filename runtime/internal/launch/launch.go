@@ -39,6 +39,10 @@ type Resources struct {
 	Preserve int
 	// ContainerPidfd is the container's init (an exec).
 	ContainerPidfd int
+	// Door is the child's end of the socket at which an init gives its namespaces (plan.Ready.Door).
+	Door int
+	// Entry is what such an init has given (an exec); nil where they can be had by ContainerPidfd.
+	Entry *Entry
 	// OwnPidNS is the caller's own pid namespace.
 	OwnPidNS int
 	Children *child.Table

@@ -25,8 +25,8 @@ func (l *lowering) send(kind rawchild.ReportKind, fd rawchild.Arg) {
 		l.message(kind)
 		return
 	}
-	msg, control := l.rights()
-	l.store32(at(control, cmsgData), fd)
+	msg, its := l.rights()
+	l.store32(its, fd)
 	l.head(kind)
 	l.call(unix.SYS_SENDMSG, regReport.arg(), msg, imm(unix.MSG_NOSIGNAL)).exactly(rawchild.ReportSize)
 }
@@ -35,32 +35,36 @@ const (
 	msghdrSize = 56 // struct msghdr, and of its members: iov, control
 	msghdrIov  = 16
 	msghdrCtl  = 32
-	cmsgData   = unix.SizeofCmsghdr
-	cmsgSize   = unix.SizeofCmsghdr + 8 // with one descriptor, padded
 )
 
-// rights returns a struct msghdr that sends the report, and its control message, of one descriptor.
-func (l *lowering) rights() (msg, control rawchild.Arg) {
+// rights returns a struct msghdr that sends the report with one descriptor, and where that is to be.
+func (l *lowering) rights() (msg, fd rawchild.Arg) {
 	const key = "rights"
-	w := binary.NativeEndian
 	if msg, ok := l.shared[key]; ok {
-		return msg, l.shared[key+"control"]
+		return msg, l.shared[key+" fd"]
 	}
-	cmsg := make([]byte, cmsgSize)
-	w.PutUint64(cmsg, unix.SizeofCmsghdr+4)
+	msg, fd = l.rightsOf(1, rawchild.ReportSize)
+	l.shared[key], l.shared[key+" fd"] = msg, fd
+	return msg, fd
+}
+
+// rightsOf returns a struct msghdr that sends the first size bytes of the report with n descriptors, and where those are to be.
+func (l *lowering) rightsOf(n, size int) (msg, fds rawchild.Arg) {
+	w := binary.NativeEndian
+	cmsg := make([]byte, unix.CmsgSpace(4*n))
+	w.PutUint64(cmsg, uint64(unix.CmsgLen(4*n)))
 	w.PutUint32(cmsg[8:], unix.SOL_SOCKET)
 	w.PutUint32(cmsg[12:], unix.SCM_RIGHTS)
-	control = l.bytes(cmsg)
-	iov := l.words(0, rawchild.ReportSize)
+	control := l.bytes(cmsg)
+	iov := l.words(0, uint64(size))
 	header := make([]byte, msghdrSize)
 	w.PutUint64(header[msghdrIov+8:], 1)
-	w.PutUint64(header[msghdrCtl+8:], cmsgSize)
+	w.PutUint64(header[msghdrCtl+8:], uint64(len(cmsg)))
 	msg = l.bytes(header)
-	for at, target := range map[int]rawchild.Arg{int(iov.Word): l.gateMsg, int(msg.Word) + msghdrIov: iov, int(msg.Word) + msghdrCtl: control} {
-		l.p.Relocs = append(l.p.Relocs, rawchild.Reloc{At: at, Target: int(target.Word)})
+	for place, target := range map[int]rawchild.Arg{int(iov.Word): l.gateMsg, int(msg.Word) + msghdrIov: iov, int(msg.Word) + msghdrCtl: control} {
+		l.p.Relocs = append(l.p.Relocs, rawchild.Reloc{At: place, Target: int(target.Word)})
 	}
-	l.shared[key], l.shared[key+"control"] = msg, control
-	return msg, control
+	return msg, at(control, unix.SizeofCmsghdr)
 }
 
 // borrow returns the caller's own copy of the descriptor of a report, which the caller closes.
@@ -90,11 +94,20 @@ func (f *flight) dropSent() {
 
 // receive reads one report, into buf, and the descriptor beside it, which is -1 when there is none.
 func receive(reports *os.File, buf []byte) (n, fd int, err error) {
-	conn, err := reports.SyscallConn()
-	if err != nil {
-		return 0, -1, err
+	n, fds, err := receiveFiles(reports, buf, 1)
+	if err != nil || len(fds) == 0 {
+		return n, -1, err
 	}
-	control := make([]byte, cmsgSize)
+	return n, fds[0], nil
+}
+
+// receiveFiles reads one message, into buf, and the descriptors beside it, at most so many, which the caller closes.
+func receiveFiles(socket *os.File, buf []byte, most int) (n int, fds []int, err error) {
+	conn, err := socket.SyscallConn()
+	if err != nil {
+		return 0, nil, err
+	}
+	control := make([]byte, unix.CmsgSpace(4*most))
 	var size int
 	var recvErr error
 	if err := conn.Read(func(s uintptr) bool {
@@ -105,18 +118,17 @@ func receive(reports *os.File, buf []byte) (n, fd int, err error) {
 			}
 		}
 	}); err != nil {
-		return 0, -1, err
+		return 0, nil, err
 	}
 	if recvErr != nil || size == 0 {
-		return n, -1, recvErr
+		return n, nil, recvErr
 	}
 	list, err := unix.ParseSocketControlMessage(control[:size])
 	if err != nil || len(list) != 1 {
-		return 0, -1, fmt.Errorf("parse the child's message: %w", err)
+		return 0, nil, fmt.Errorf("parse the child's message: %w", err)
 	}
-	fds, err := unix.ParseUnixRights(&list[0])
-	if err != nil || len(fds) != 1 {
-		return 0, -1, fmt.Errorf("parse the child's message: %d descriptors: %w", len(fds), err)
+	if fds, err = unix.ParseUnixRights(&list[0]); err != nil {
+		return 0, nil, fmt.Errorf("parse the child's message: %w", err)
 	}
-	return n, fds[0], nil
+	return n, fds, nil
 }

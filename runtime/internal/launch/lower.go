@@ -42,6 +42,8 @@ type lowering struct {
 	newDir  string       // the one of news that is in regNew
 	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
 	clocks  []rawchild.Arg
+
+	namespaces bool // openNamespaces has been called
 }
 
 // lower assembles the program of a plan. It allocates everything that the child will touch.
@@ -106,10 +108,7 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.call(unix.SYS_SETNS, imm(l.prep.step[i]), imm(uint64(a.Type)))
 		l.undumpable(a.Type == plan.NewUser)
 	case plan.JoinContainer:
-		if a.Types != 0 {
-			l.call(unix.SYS_SETNS, imm(l.io.ContainerPidfd), imm(uint64(a.Types)))
-		}
-		l.undumpable(a.Types&plan.NewUser != 0)
+		l.join(a.Types)
 		if a.Root {
 			l.call(unix.SYS_FCHDIR, imm(l.io.InitRoot))
 			l.call(unix.SYS_CHROOT, l.str("."))
@@ -285,7 +284,8 @@ func (l *lowering) detach(d plan.Detach) {
 		}
 		l.call(unix.SYS_DUP3, imm(fd), imm(i), imm(0))
 	}
-	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control, l.io.StartGate, l.io.Verdict))
+	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks, l.io.Entry.all()), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control,
+		l.io.StartGate, l.io.Verdict, l.io.Door))
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(child.TimerSlack), imm(0), imm(0), imm(0))
 	l.call(unix.SYS_UMASK, imm(0))
 	l.call(unix.SYS_SETSID)

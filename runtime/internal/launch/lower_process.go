@@ -15,7 +15,13 @@ const linuxCapabilityVersion3 = 0x20080522
 // lead back through /proc/self/fd (CVE-2024-21626).
 func (l *lowering) credentials(c plan.Credentials) {
 	l.ownStdio(c.UID)
-	l.closeAllBut([]int{l.report, l.control, l.io.StartGate, l.io.Verdict})
+	keep := []int{l.report, l.control, l.io.StartGate, l.io.Verdict}
+	if l.door() != 0 {
+		l.closeAllBut(append(keep, l.io.Door, l.io.Proc))
+		l.openNamespaces()
+	} else {
+		l.closeAllBut(keep)
+	}
 	l.call(unix.SYS_UMASK, imm(c.Umask))
 	// The caller's user may enter where the process's may not, and the reverse: try before and after.
 	asUser, entered, gone := l.label(), l.label(), l.label()
@@ -123,7 +129,11 @@ func (l *lowering) ready(r plan.Ready) {
 	l.call(unix.SYS_CLOSE, imm(l.report))
 	l.call(unix.SYS_CLOSE, imm(l.control))
 	l.set(regReport, imm(l.io.Verdict))
-	l.call(unix.SYS_READ, imm(l.io.StartGate), l.scratch("answer", 8), imm(1)).exactly(1)
+	if l.door() != 0 {
+		l.waitAtDoor()
+	} else {
+		l.call(unix.SYS_READ, imm(l.io.StartGate), l.scratch("answer", 8), imm(1)).exactly(1)
+	}
 	l.call(unix.SYS_CLOSE, imm(l.io.StartGate))
 }
 

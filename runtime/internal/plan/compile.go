@@ -100,6 +100,14 @@ func (c *compiler) lacks(n Namespaces) bool {
 // has tells whether the container has a namespace of a type beside the caller's.
 func (c *compiler) has(n Namespaces) bool { return c.newNS&n != 0 || c.joined[n] }
 
+// types returns the types of the container's namespaces, new and joined.
+func (c *compiler) types() (types Namespaces) {
+	for _, n := range c.spec.Linux.Namespaces {
+		types |= namespaceTypes[n.Type]
+	}
+	return types
+}
+
 // inUserNS tells whether the container has a user namespace that is not the caller's.
 func (c *compiler) inUserNS() bool { return c.newNS&NewUser != 0 || c.joined[NewUser] }
 

@@ -69,10 +69,7 @@ func (c *compiler) runHooks(names ...string) {
 func CompileCreateContainerHook(spec *specs.Spec, root string, h *specs.Hook, facts *Facts) *Plan {
 	c := &compiler{spec: spec, facts: facts, plan: newPlan(facts)}
 	const from = "hooks.createContainer"
-	var types Namespaces
-	for _, n := range spec.Linux.Namespaces {
-		types |= namespaceTypes[n.Type]
-	}
+	types := c.types()
 	c.clone(types)
 	c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
 	c.add("", ScoreAdj{Best: true})

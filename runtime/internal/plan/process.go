@@ -13,15 +13,18 @@ import (
 
 // process plans everything between the container's file systems and execve.
 func (c *compiler) process() error {
-	p := c.spec.Process
+	p, ready := c.spec.Process, Ready{Stop: true}
+	if c.facts.User != nil {
+		ready.Door = c.types()
+	}
 	if p == nil {
-		c.add("process", Ready{Stop: true})
+		c.add("process", ready)
 		return nil
 	}
 	if _, _, err := affinities(p); err != nil { // that of the execs which have none of their own
 		return err
 	}
-	return c.run(p, Ready{Stop: true})
+	return c.run(p, ready)
 }
 
 // console plans the terminal of a checked process.
@@ -80,10 +83,7 @@ func CompileExec(spec *specs.Spec, p *specs.Process, facts *Facts) (*Plan, error
 	if err != nil {
 		return nil, err
 	}
-	var types Namespaces
-	for _, n := range spec.Linux.Namespaces {
-		types |= namespaceTypes[n.Type]
-	}
+	types := c.types()
 	c.clone(types)
 	if initial != nil {
 		c.add("process.execCPUAffinity.initial", Affinity{CPUs: initial, Early: true})

@@ -16,7 +16,8 @@ import (
 //   - NoMounts: what the caller would prepare for the child, copies of the host's mounts, the child makes in its own mount
 //     namespace.
 //   - User: an ordinary user. The child may do all this in a user namespace only, and while it is undumpable it belongs to the
-//     host's root: its caller sees nothing of it but what the child sends.
+//     host's root: its caller sees nothing of it but what the child sends. Who enters the container while it waits for its start
+//     is sent its namespaces (Ready.Door).
 
 // User is an ordinary user, who makes user namespaces without privileges over the ids in them.
 type User struct{ UID, GID uint32 } // on the host; effective
@@ -33,9 +34,6 @@ func (c *compiler) user() error {
 			" (gosudacon spec --rootless writes such a config)", u.UID)}
 	case len(l.NetDevices) > 0:
 		return &Error{"linux.netDevices", "takes CAP_NET_ADMIN on the host, which an ordinary user does not have"}
-	}
-	if h := c.spec.Hooks; h != nil && len(h.StartContainer) > 0 {
-		return &Error{"hooks.startContainer", "an ordinary user's runtime cannot enter a container before its process has started"}
 	}
 	return nil
 }

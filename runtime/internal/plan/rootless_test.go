@@ -36,7 +36,7 @@ func ownIDs(s *specs.Spec) {
 	}
 }
 
-// TestRootlessPlans: the plans of callers without privileges on the host, of create, exec and a hook.
+// TestRootlessPlans: the plans of callers without privileges on the host, of create, exec and hooks.
 func TestRootlessPlans(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -74,6 +74,11 @@ func TestRootlessPlans(t *testing.T) {
 			}
 			golden(t, tc.name+"-exec", e)
 			golden(t, tc.name+"-hook", plan.CompileCreateContainerHook(spec, "/bundle/rootfs", &specs.Hook{Path: "/bin/true"}, tc.facts()))
+			h, err := plan.CompileStartContainerHook(spec, &specs.Hook{Path: "/bin/true"}, tc.facts())
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, tc.name+"-start-hook", h)
 		})
 	}
 }
@@ -90,7 +95,6 @@ func TestRootlessRefused(t *testing.T) {
 			s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
 		}},
 		{"linux.netDevices: ", func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
-		{"hooks.startContainer: ", func(s *specs.Spec) { s.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/x"}}} }},
 		{"process.user.additionalGids: ", func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{0} }},
 		{"process.user.uid: 5 ", func(s *specs.Spec) { s.Process.User.UID = 5 }},
 		{"mounts[0].options: uid=1 ", func(s *specs.Spec) { s.Mounts[0].Options = append(s.Mounts[0].Options, "uid=1") }},

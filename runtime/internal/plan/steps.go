@@ -41,6 +41,16 @@ func (n Namespaces) ProcFile() string {
 	return ""
 }
 
+// List returns the namespaces of the set one by one, the user namespace first: who enters it may enter the others.
+func (n Namespaces) List() (list []Namespaces) {
+	for _, k := range namespaceNames {
+		if n&k.Flag != 0 {
+			list = append(list, k.Flag)
+		}
+	}
+	return list
+}
+
 func (n Namespaces) String() string {
 	var names []string
 	for _, k := range namespaceNames {

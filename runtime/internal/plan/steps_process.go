@@ -134,11 +134,17 @@ type Ready struct {
 	atGate
 	// Stop: the caller stops the child with SIGSTOP, the state `created`.
 	Stop bool
+	// Door are the namespaces whose descriptors the child gives to who enters them until then and may not take them.
+	Door Namespaces
 }
 
 func (r Ready) String() string {
 	if r.Stop {
-		return "created: stopped by SIGSTOP until start continues it and opens the start gate"
+		s := "created: stopped by SIGSTOP until start continues it and opens the start gate"
+		if r.Door != 0 {
+			s += "; lets hooks and execs in"
+		}
+		return s
 	}
 	return "wait until the caller has recorded the process"
 }

@@ -203,7 +203,7 @@ func (d Dir) Remove() error {
 // RemoveDir is Remove but for the root.
 func (d Dir) RemoveDir() error {
 	// Mostly there is nothing else, or the gates.
-	for _, names := range [][]string{{recordName}, {GateName, VerdictName}} {
+	for _, names := range [][]string{{recordName}, {GateName, VerdictName}, {DoorName}} {
 		for _, name := range names {
 			unix.Unlink(filepath.Join(string(d), name))
 		}

@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -239,5 +241,54 @@ func TestAlive(t *testing.T) {
 	}
 	if store.Alive(cmd.Process.Pid, start) {
 		t.Error("a zombie is alive")
+	}
+}
+
+// TestDoor: who connects by the directory's name, however long that is, meets who listens, and is told when nobody does any more.
+func TestDoor(t *testing.T) {
+	d, err := store.Make(t.TempDir(), strings.Repeat("x", 200))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := d.MakeDetachedGate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	listener, err := d.MakeDoor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	door, err := d.Door()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer door.Close()
+	const what = 7
+	if err := d.Knock(what); err != nil {
+		t.Error(err)
+	}
+	var b [1]byte
+	if n, err := unix.Read(g.StartRead, b[:]); n != 1 || err != nil || b[0] != what {
+		t.Errorf("the gate has %d bytes, %v, %v", n, b, err)
+	}
+	conn, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(conn)
+	if n, err := door.Read(b[:]); n != 0 || err != io.EOF {
+		t.Errorf("read %d, %v after the other end was closed", n, err)
+	}
+	unix.Close(listener)
+	g.CloseChildEnds()
+	if _, err := d.Door(); !errors.Is(err, store.ErrPassed) {
+		t.Errorf("a door without a listener: %v", err)
+	}
+	if err := d.Knock(what); !errors.Is(err, store.ErrPassed) {
+		t.Errorf("a knock that nobody hears: %v", err)
+	}
+	if err := d.RemoveDir(); err != nil {
+		t.Error(err)
 	}
 }
