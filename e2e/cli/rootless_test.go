@@ -167,7 +167,7 @@ func TestRootless(t *testing.T) {
 func TestRootlessSees(t *testing.T) {
 	const look = `id; awk '{ for (i = 7; $i != "-"; i++); print $5, $(i+1) }' /proc/self/mountinfo | sort; ls -ln /dev /dev/ | cut -c1-60 | sort; cat /proc/self/cgroup /proc/self/oom_score_adj
 grep -E 'Cap|NoNewPrivs|Seccomp:|Groups|Umask' /proc/self/status; ulimit -n; env | sort; cat /proc/keys | wc -c; ls /sys/firmware /proc/acpi /mnt
-for f in /sys/fs/cgroup /proc/sys /root /mnt /sys; do touch $f/new && rm $f/new && echo $f can be written to; done; cat /proc/sys/net/ipv4/ip_forward; hostname`
+for f in /sys/fs/cgroup /proc/sys /root /mnt /sys; do touch $f/new && rm $f/new && echo $f can be written to; done; cat /proc/sys/net/ipv4/ip_forward; hostname; cat /proc/self/timens_offsets`
 	ours := newUserRig(t, "sh", "-c", look+" 2>&1")
 	runc := ours.withRuncAsUser()
 	for _, tc := range []struct {
@@ -186,6 +186,10 @@ for f in /sys/fs/cgroup /proc/sys /root /mnt /sys; do touch $f/new && rm $f/new 
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/mnt", Source: ours.path("run"), Type: "bind", Options: []string{"rbind", "ro"}},
 				specs.Mount{Destination: "/root/config.json", Source: filepath.Join(ours.bundle, "config.json"), Options: []string{"rbind"}})
 			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/kmsg", Type: "c", Major: 1, Minor: 11}}
+		}},
+		{"clocks ahead", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.TimeNamespace})
+			s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{"boottime": {Secs: 1e9, Nanosecs: 5}, "monotonic": {Secs: -1}}
 		}},
 		{"a read-only root", func(s *specs.Spec) { s.Root.Readonly = true }},
 		{"a higher oom score", func(s *specs.Spec) { s.Process.OOMScoreAdj = new(500) }},

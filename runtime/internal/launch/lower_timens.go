@@ -14,7 +14,9 @@ func (l *lowering) setOffsets(s plan.SetOffsets) {
 		l.gate(gateStep)
 		return
 	}
+	l.dumpable(s.Dumpable)
 	l.writeProc("self/"+timeOffsetsFile, s.Text(), unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+	l.undumpable(s.Dumpable)
 }
 
 // enterTime enters the namespace by its file: a process without other threads, and whose memory is its own, need not fork

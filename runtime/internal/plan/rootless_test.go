@@ -51,6 +51,7 @@ func TestRootlessPlans(t *testing.T) {
 			s.Process.User.AdditionalGids = []uint32{5}
 			s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/true"}}}
 		}},
+		{"rootless-user-clocks", userFacts, func(s *specs.Spec) { ownIDs(s); timeOffsets(s) }},
 		{"rootless-user-joined", userFacts, func(s *specs.Spec) {
 			addNamespace(s, specs.UserNamespace, "/ns/user")
 			addNamespace(s, specs.PIDNamespace, "/ns/pid")
@@ -93,6 +94,11 @@ func TestRootlessRefused(t *testing.T) {
 		{"linux.namespaces: the runtime runs as the ordinary user 1000", func(s *specs.Spec) {
 			dropNamespace(s, specs.UserNamespace)
 			s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
+		}},
+		{"linux.timeOffsets: ", func(s *specs.Spec) {
+			timeOffsets(s)
+			dropNamespace(s, specs.UserNamespace)
+			addNamespace(s, specs.UserNamespace, "/ns/user")
 		}},
 		{"linux.netDevices: ", func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} }},
 		{"process.user.additionalGids: ", func(s *specs.Spec) { s.Process.User.AdditionalGids = []uint32{0} }},

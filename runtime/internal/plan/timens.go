@@ -28,6 +28,8 @@ type SetOffsets struct {
 	Offsets []ClockOffset
 	// Gate: the caller does it; the child's proc files belong to nobody in its user namespace.
 	Gate bool
+	// Dumpable: the child does it, while they are its own: an ordinary user's caller may not either.
+	Dumpable bool
 }
 
 // Where is the child, unless it may not.
@@ -55,6 +57,8 @@ func (c *compiler) timeOffsets() error {
 		return &Error{at, "are those of a new time namespace, linux.namespaces has the path of one to join"}
 	case len(offsets) > 0 && !c.has(NewTime):
 		return &Error{at, "need a time namespace in linux.namespaces"}
+	case len(offsets) > 0 && c.facts.User != nil && c.joined[NewUser]:
+		return &Error{at, "an ordinary user's runtime cannot set them in a user namespace that others are in already"}
 	}
 	for _, clock := range slices.Sorted(maps.Keys(offsets)) {
 		switch {
@@ -71,7 +75,8 @@ func (c *compiler) timeOffsets() error {
 func (c *compiler) enterTime() {
 	offsets := c.spec.Linux.TimeOffsets
 	if len(offsets) > 0 {
-		step := SetOffsets{Gate: c.inUserNS()}
+		user := c.facts.User != nil
+		step := SetOffsets{Gate: c.inUserNS() && !user, Dumpable: user}
 		for _, clock := range slices.Sorted(maps.Keys(offsets)) {
 			step.Offsets = append(step.Offsets, ClockOffset{clock, offsets[clock].Secs, offsets[clock].Nanosecs})
 		}
