@@ -30,7 +30,8 @@ func (l *lowering) door() plan.Namespaces {
 	return r.Door
 }
 
-// openNamespaces opens what is given at the door, and closes the host's /proc. These files lead nowhere, as directories would. Where RLIMIT_NOFILE leaves no room for them, nobody is served.
+// openNamespaces opens what is given at the door, and closes the host's /proc. These files lead nowhere, as directories would.
+// Where RLIMIT_NOFILE leaves no room for them, nobody is served.
 func (l *lowering) openNamespaces() {
 	full, none, opened := l.label(), l.label(), l.label()
 	l.openat2(imm(l.io.Proc), "self/ns", opath|unix.O_DIRECTORY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV, 0).to(t0).on(none, unix.EMFILE)
