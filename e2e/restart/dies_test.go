@@ -139,14 +139,14 @@ func TestContainerdDies(t *testing.T) {
 		counted(t, b)
 	}
 	for i, b := range leave {
-		equal(t, "events of "+b.id, events.of(b.id), fmt.Sprintf("create, start, exit %d, delete %d", 40+i, 40+i))
+		events.settles(t, b.id, fmt.Sprintf("create, start, exit %d, delete %d", 40+i, 40+i))
 	}
 	for _, b := range last[1:] {
-		equal(t, "events of "+b.id, events.of(b.id), "create, start, exit 30, delete 30")
+		events.settles(t, b.id, "create, start, exit 30, delete 30")
 	}
-	equal(t, "events of the terminal", events.of(terminal.id), "create, start, exit 0, delete 0")
-	equal(t, "events of logged", events.of(logged.id), "create, start, exit 9, delete 9")
-	equal(t, "events of execs", events.of(home.id), "create, start, exec-added stays, exec-started stays, exec-added ends, exec-started ends, "+
+	events.settles(t, terminal.id, "create, start, exit 0, delete 0")
+	events.settles(t, logged.id, "create, start, exit 9, delete 9")
+	events.settles(t, home.id, "create, start, exec-added stays, exec-started stays, exec-added ends, exec-started ends, "+
 		"exec-added hard, exec-started hard, exit ends 52, delete ends 52, exit stays 51, delete stays 51, exit hard 137, delete hard 137, "+
 		"exit 30, delete 30")
 }

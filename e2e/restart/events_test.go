@@ -76,6 +76,18 @@ func (j *journal) of(id string) string {
 	return strings.Join(j.topics[id], ", ")
 }
 
+// settles waits until the events of a container are want: a shim that has waited for containerd tries again every two seconds.
+func (j *journal) settles(t *testing.T, id, want string) {
+	t.Helper()
+	for range 1000 {
+		if j.of(id) == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	equal(t, "events of "+id, j.of(id), want)
+}
+
 // has tells whether an event of a container came.
 func (j *journal) has(id, topic string) bool {
 	j.mu.Lock()

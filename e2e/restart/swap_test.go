@@ -59,7 +59,7 @@ func TestSwap(t *testing.T) {
 	for id, code := range map[string]string{"orphan": "137", "frozen": "137", "exited": "7"} {
 		kill(t, shims[id])
 		eventually(t, "delete of "+id, func() bool { return events.has(id, "delete "+code) })
-		equal(t, "events of "+id, events.of(id), "exit "+code+", delete "+code)
+		events.settles(t, id, "exit "+code+", delete "+code)
 		gone(t, boxes[id].pid)
 		w.forget(t, boxes[id])
 	}
