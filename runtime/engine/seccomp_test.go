@@ -22,7 +22,7 @@ func TestSeccompStrict(t *testing.T) {
 			spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps, Inheritable: caps, Ambient: caps}
 			spec.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{{Action: specs.ActAllow,
 				Names: []string{"arch_prctl", "brk", "capset", "execve", "exit_group", "fstat", "getuid", "mmap", "mprotect", "munmap",
-					"newfstatat", "open", "openat", "read", "set_tid_address", "write"}}}}
+					"newfstatat", "open", "openat", "read", "set_tid_address", "uname", "write"}}}}
 			out, exit := run(t, spec)
 			const want = "CapInh:\t0000000000000020\nCapPrm:\t0000000000000020\nCapEff:\t0000000000000020\nCapAmb:\t0000000000000020\nSeccomp:\t2"
 			if strings.TrimSpace(out) != want || exit.Status != 0 {
