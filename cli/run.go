@@ -95,12 +95,11 @@ type process struct {
 // attendant stays with a process in the foreground. Signals interrupt what makes the process; once it is there they go to it.
 type attendant struct {
 	*interruption
-	signals chan os.Signal
-	once    sync.Once
+	once sync.Once
 }
 
 func newAttendant(ctx context.Context) *attendant {
-	return &attendant{interruption: newInterruption(ctx), signals: make(chan os.Signal, 64)}
+	return &attendant{interruption: newInterruption(ctx)}
 }
 
 // catch catches the signals that the process is to get from its beginning.
@@ -143,7 +142,7 @@ func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
 			signal.Notify(a.signals, notIgnored(rare())...)
 		case <-winch:
 			t.resize()
-		case sig := <-a.signals:
+		case sig := <-a.passed:
 			p.signal(sig.(unix.Signal)) // it may have ended
 		}
 	}

@@ -17,23 +17,28 @@ var terminating = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQU
 // Go a hand-shake between two threads: that goes on beside what its owner does before it makes anything.
 type interruption struct {
 	context.Context
-	caught chan struct{} // closed when the signals are caught
-	stop   context.CancelFunc
+	caught  chan struct{} // closed when the signals are caught
+	stop    context.CancelFunc
+	signals chan os.Signal // as they come
+	passed  chan os.Signal // the same ones, for who passes them on: what was to be interrupted may be there by then
 }
 
 func newInterruption(ctx context.Context) *interruption {
-	i := &interruption{caught: make(chan struct{})}
+	i := &interruption{caught: make(chan struct{}), signals: make(chan os.Signal, 64), passed: make(chan os.Signal, 64)}
 	i.Context, i.stop = context.WithCancel(ctx)
-	ended := make(chan os.Signal, 1)
 	go func() {
-		signal.Notify(ended, notIgnored(terminating)...)
+		signal.Notify(i.signals, notIgnored(terminating)...)
 		close(i.caught)
 	}()
 	go func() {
-		select {
-		case <-ended:
-			i.stop()
-		case <-i.Done():
+		for s := range i.signals {
+			if slices.Contains(terminating, s) {
+				i.stop()
+			}
+			select {
+			case i.passed <- s:
+			default: // nobody passes them on
+			}
 		}
 	}()
 	return i

@@ -149,8 +149,8 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		return c.forWantOfMemory(err)
 	}
 	made.add(c.abort)
-	if err := ctx.Err(); err != nil {
-		return err // nobody waits for the container any more
+	if err := ctx.Err(); err != nil && !(c.restoration == nil && c.startsItself(r)) {
+		return err // nobody waits for the container any more; one whose program runs is somebody's
 	}
 	begin()
 	return nil

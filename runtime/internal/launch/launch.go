@@ -118,7 +118,7 @@ func (e *StepError) Error() string {
 func (e *StepError) Unwrap() error { return e.Err }
 
 // Start launches the process of a plan as far as its last gate (a container's init, stopped) or past execve (an exec). On
-// any error, and when ctx ends before, nothing is left of it.
+// any error, and when ctx ends before it is there, nothing is left of it.
 func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -166,8 +166,7 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { pipes.reports.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer interruptible(ctx, pipes)()
 	defer f.devices.close()
 	defer f.dropSent()
 	if err := f.follow(ctx); err != nil {
@@ -295,19 +294,26 @@ func (f *flight) follow(ctx context.Context) error {
 	}
 }
 
-// next reads one report; nil is the end of the pipe.
+// next reads one report; nil is the end of the pipe. What the child has said before ctx ended counts: its program may run.
 func (f *flight) next(ctx context.Context) (*rawchild.Report, error) {
 	var buf [rawchild.ReportSize]byte
 	f.dropSent()
 	n, err := 0, error(nil)
-	if f.plan.SendsFiles {
-		n, f.sent, err = receive(f.pipes.reports, buf[:])
-	} else {
-		n, err = f.pipes.reports.Read(buf[:])
+	for {
+		if ctx.Err() != nil && !f.spoke() {
+			return nil, ctx.Err()
+		}
+		if f.plan.SendsFiles {
+			n, f.sent, err = receive(f.pipes.reports, buf[:])
+		} else {
+			n, err = f.pipes.reports.Read(buf[:])
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		f.pipes.reports.SetReadDeadline(time.Time{}) // it was that of ctx
 	}
 	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
 	case n == 0:
 		return nil, nil
 	case err != nil:
@@ -317,6 +323,24 @@ func (f *flight) next(ctx context.Context) (*rawchild.Report, error) {
 	}
 	w := binary.NativeEndian
 	return &rawchild.Report{Kind: rawchild.ReportKind(w.Uint32(buf[0:])), Step: int32(w.Uint32(buf[4:])), Value: w.Uint32(buf[8:])}, nil
+}
+
+// interruptible makes the end of ctx end a wait for the child's reports, until stop is called.
+func interruptible(ctx context.Context, p *pipes) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { p.reports.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+// spoke tells whether there is a report to read, or the end of the pipe.
+func (f *flight) spoke() (yes bool) {
+	conn, err := f.pipes.reports.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = conn.Control(func(fd uintptr) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		yes = err == nil && n > 0
+	})
+	return yes && err == nil
 }
 
 // ended explains a child that ended without a report.
