@@ -10,9 +10,9 @@ import (
 
 // image is all that the child needs of its parent's memory, beside the code: a mapping of its own. So the heap stays with the
 // parent (see fork): neither copied nor, for what the parent writes next, taken apart page by page, which is half of what a fork
-// costs a Go process; and a container's first process never has what its runtime knows.
+// costs a Go process; and what the runtime has read, of other containers too, is not in a container's first process.
 //
-// From the start: instructions, branches, data, and, in whole pages that only the child touches, its stack and the machine.
+// From the start: instructions, branches, data, and, in pages of their own, the child's stack and the machine.
 type image struct {
 	memory []byte
 	*machine
