@@ -100,7 +100,7 @@ test-unit: busybox images ## the tests of the packages alone
 test-cli: build runc crun criu busybox ## gosudacon as its callers call it, with runc and crun beside it
 	@e2e/peers/packages.sh procps jq uidmap
 	$(call step,command line tests)
-	@$(E2E) test -count=1 -timeout 10m ./cli $(if $(ARGS),-args $(ARGS))
+	@$(E2E) test -count=1 -timeout 15m ./cli $(if $(ARGS),-args $(ARGS))
 
 test-containerd: build containerd criu busybox images ## gosuda under containerd, driven by ctr
 	$(call step,containerd tests ($(CONTAINERD_VERSION)))
@@ -147,7 +147,7 @@ test-checkpoint: build containerd runc criu nerdctl cni busybox ## checkpoint an
 	$(call step,criu's messages)
 	@$(GO) -C e2e/criu test -count=1 .
 	$(call step,checkpoint tests)
-	@$(E2E) test -count=1 -timeout 10m ./cli ./shimdrive ./task ./nerdctl -run 'Checkpoint|Restore|LazyPages|PageServer|PreDump' $(if $(ARGS),-args $(ARGS))
+	@$(E2E) test -count=1 -timeout 15m ./cli ./shimdrive ./task ./nerdctl -run 'Checkpoint|Restore|LazyPages|PageServer|PreDump' $(if $(ARGS),-args $(ARGS))
 
 test-docker: build $(PEERS)/docker-28 ## gosuda's shim and gosudacon under Docker of Debian sid
 	$(call step,Docker tests ($(SHIM)))
