@@ -254,7 +254,7 @@ func (d *Detached) openInit() (int, error) {
 	return fd, nil
 }
 
-// locked runs f while no other process changes the container, with its record read anew.
+// locked runs f while no other process changes the container, with its record as it is then.
 func (d *Detached) locked(f func() error) error {
 	if d.lock != nil { // since it was made
 		return f()

@@ -136,7 +136,6 @@ func TestDetachedGate(t *testing.T) {
 	}
 }
 
-// TestLock: one holder at a time, and none of a directory that was removed or replaced during the wait.
 // TestLockAgain: who made a container keeps its directory open, and is not mistaken about whose it is.
 func TestLockAgain(t *testing.T) {
 	root := t.TempDir()
@@ -176,6 +175,7 @@ func TestLockAgain(t *testing.T) {
 	}
 }
 
+// TestLock: one holder at a time, and none of a directory that was removed or replaced during the wait.
 func TestLock(t *testing.T) {
 	root := t.TempDir()
 	d, err := store.Make(root, "x")

@@ -57,10 +57,8 @@ func load(p *Program) (*image, error) {
 	at := func(i int) unsafe.Pointer { return unsafe.Pointer(&memory[i]) }
 	m := (*machine)(at(size - machineSize))
 	m.pidfd = -1
-	if len(p.Ops) > 0 {
-		m.ops = unsafe.Slice((*Op)(at(0)), len(p.Ops))
-		copy(m.ops, p.Ops)
-	}
+	m.ops = unsafe.Slice((*Op)(at(0)), len(p.Ops))
+	copy(m.ops, p.Ops)
 	if branches > 0 {
 		m.branches = unsafe.Slice((*Branch)(at(ops)), len(p.Branches))
 		copy(m.branches, p.Branches)
