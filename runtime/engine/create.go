@@ -128,18 +128,34 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 		return errorf(InvalidArgument, err, "config.json: %v", err)
 	}
 	p.SetHome(func() string { return homeIn(c.root, c.spec.Process.User.UID) })
-	if err := cg.Create(); err != nil {
-		return err
+	makeCgroups := func() error {
+		if err := cg.Create(); err != nil {
+			return err
+		}
+		made.add(func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+			defer cancel()
+			return cg.Remove(ctx)
+		})
+		c.record.CgroupPaths = cg.Paths() // those that could be had
+		return nil
 	}
-	made.add(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
-		defer cancel()
-		return cg.Remove(ctx)
-	})
-	c.record.CgroupPaths = cg.Paths() // those that could be had
+	later := false
+	if entersLater(p) && c.restoration == nil {
+		made.add(func() error { cg.Abandon(); return nil })
+		if later, err = cg.Begin(); err != nil {
+			return err
+		}
+	}
+	if !later {
+		if err := makeCgroups(); err != nil {
+			return err
+		}
+		makeCgroups = func() error { return nil }
+	}
 	switch {
 	case c.restoration == nil:
-		err = c.launch(ctx, r, p, network)
+		err = c.launch(ctx, r, p, network, makeCgroups)
 	case c.detached:
 		err = c.restoreDetached(ctx, r)
 	default:
@@ -249,6 +265,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 		return nil, nil, errorf(InvalidArgument, err, "config.json: %v", err)
 	}
 	c.facts = e.facts(cg)
+	c.facts.CgroupsLater = e.cgroups.Mode == cgroup.V1 && !cg.NeedsPid() && !c.facts.NoCgroup && !c.facts.Restricted
 	if !r.NoNewKeyring {
 		if c.facts.Keyring, err = keyringName(r.ID); err != nil {
 			return nil, nil, err
@@ -306,8 +323,14 @@ func homeIn(root string, uid uint32) string {
 	return bundle.Home(fd, uid)
 }
 
-// launch makes init, as far as `created`.
-func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, network *launch.Network) error {
+// entersLater tells whether the cgroups of v1 can be made once there is a process.
+func entersLater(p *plan.Plan) bool {
+	enter, _ := plan.Find[plan.EnterCgroup](p)
+	return enter.Later
+}
+
+// launch makes init, as far as `created`. makeCgroups makes what is left to make of the cgroups of one that enters them later.
+func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, network *launch.Network, makeCgroups func() error) error {
 	leave := c.detached && !r.Hold // init waits on for whoever starts it
 	makeGate := store.NewGate
 	if leave {
@@ -345,14 +368,31 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 	res.RunHooks = c.createHooks
 	res.Home = homeIn
 	res.SendListener = sendListener(func(pid int) specs.State { return ociState(c.record, specs.StateCreating, pid) })
-	if c.cgroup.NeedsPid() {
+	var join *cgroup.JoinFDs
+	switch {
+	case c.cgroup.NeedsPid():
 		res.EnterCgroup = c.cgroup.AddPid
-	} else {
-		join, err := c.cgroup.Join()
-		if err != nil {
-			gate.Close()
-			return err
+	case entersLater(p):
+		join, err = c.cgroup.JoinUnified()
+		res.Hierarchies = c.cgroup.Hierarchies()
+		res.MakeCgroups = func() ([]int, error) {
+			if err := makeCgroups(); err != nil {
+				return nil, err
+			}
+			late, err := c.cgroup.JoinV1()
+			if err != nil {
+				return nil, err
+			}
+			return late.Tasks, nil
 		}
+	default:
+		join, err = c.cgroup.Join()
+	}
+	if err != nil {
+		gate.Close()
+		return err
+	}
+	if join != nil {
 		defer join.Close()
 		res.CgroupFD, res.CgroupTasks = join.Unified, join.Tasks
 	}

@@ -71,6 +71,13 @@ func TestEveryStepFails(t *testing.T) {
 				specs.Mount{Destination: "/t", Type: "tmpfs", Options: []string{"remount", "size=1m"}},
 				specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
 		},
+		"cgroups of v1 that come later": func(t *testing.T, s *specs.Spec) {
+			if onV2() {
+				t.Skip("the controllers are in cgroup v2")
+			}
+			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.CgroupNamespace })
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup"})
+		},
 		"no pivot": func(_ *testing.T, s *specs.Spec) { noPivot(s) },
 		"a shared mount namespace": func(t *testing.T, s *specs.Spec) {
 			s.Root.Readonly, s.Process.Terminal = false, false

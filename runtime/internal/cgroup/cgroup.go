@@ -49,11 +49,12 @@ type Config struct {
 // host has them. Its methods may be called from several goroutines.
 type Cgroup struct {
 	host     *Host
-	dirs     []dir  // v1, in the order of Host.Hierarchies
-	unified  string // directory in the cgroup2 tree, "" without one
-	unit     string // systemd's unit, "" for cgroupfs
-	slice    string // the unit's slice
-	started  bool   // systemd was told of the unit
+	dirs     []dir    // v1, in the order of Host.Hierarchies
+	unified  string   // directory in the cgroup2 tree, "" without one
+	unit     string   // systemd's unit, "" for cgroupfs
+	slice    string   // the unit's slice
+	started  bool     // systemd was told of the unit
+	begun    []string // what Begin has made
 	owner    int
 	rootless bool
 	ignored  []string // see Ignored

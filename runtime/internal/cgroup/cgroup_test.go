@@ -213,6 +213,70 @@ func TestCreateUndone(t *testing.T) {
 	})
 }
 
+// A process that is born before v1 has its directories finds them later. Where one of the cgroup2 tree was there, Create comes first, and
+// sees whether somebody is in it.
+func TestBegin(t *testing.T) {
+	hosts(t, func(t *testing.T, h *Host) {
+		for _, name := range []string{"made", "abandoned"} {
+			c, err := New(h, Config{Path: testRoot + "/begun/" + name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if isNew, err := c.Begin(); err != nil || !isNew {
+				t.Fatal(isNew, err)
+			}
+			join, err := c.JoinUnified()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer join.Close()
+			if name == "abandoned" {
+				c.Abandon()
+			} else {
+				p := runVia(t, join, "read x")
+				if err := c.Create(); err != nil {
+					t.Error(err)
+				}
+				late, err := c.JoinV1()
+				if err != nil || late.Unified >= 0 || len(late.Tasks) != c.Hierarchies() {
+					t.Fatalf("%+v, %v", late, err)
+				}
+				for _, fd := range late.Tasks {
+					if _, err := unix.Write(fd, []byte(itoa(int64(p.Process.Pid)))); err != nil {
+						t.Error(err)
+					}
+				}
+				late.Close()
+				if pids, err := c.Pids(); err != nil || !slices.Equal(pids, []int{p.Process.Pid}) {
+					t.Errorf("processes %v, %v; want %d", pids, err, p.Process.Pid)
+				}
+				again, err := New(h, Config{Path: testRoot + "/begun/" + name})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if isNew, err := again.Begin(); err != nil || isNew != (h.Unified == "") {
+					t.Errorf("again: %t, %v", isNew, err)
+				}
+				again.Abandon()
+				p.in.Close()
+				p.Wait()
+				if err := c.Remove(timeout(t)); err != nil {
+					t.Error(err)
+				}
+				c.Abandon()
+			}
+			for _, path := range c.all() {
+				if _, err := os.Stat(path); !os.IsNotExist(err) {
+					t.Errorf("%s: %s is left behind: %v", name, path, err)
+				}
+			}
+		}
+		for _, hier := range h.Hierarchies { // which Create has made on the way
+			os.Remove(filepath.Join(hier.Mount, testRoot, "begun"))
+		}
+	})
+}
+
 func TestCreateExisting(t *testing.T) {
 	hosts(t, func(t *testing.T, h *Host) {
 		c := create(t, h, nil)

@@ -21,6 +21,32 @@ func (c *Cgroup) Create() error {
 	return c.create()
 }
 
+// Begin makes the directory of the cgroup2 tree, for a process that is born there before Create makes those of v1. It reports false
+// when there was one: then Create comes before the process. [Cgroup.Abandon] undoes it.
+func (c *Cgroup) Begin() (isNew bool, err error) {
+	err = c.makeUnified(&c.begun)
+	return c.unified == "" || slices.Contains(c.begun, c.unified), err
+}
+
+// Abandon removes what Begin has made, once nothing is in it any more.
+func (c *Cgroup) Abandon() {
+	for _, path := range slices.Backward(c.begun) {
+		_ = rmdir(path) // gone, or another container's by now
+	}
+}
+
+// makeUnified makes the directory in the cgroup2 tree, where there is one to have, and appends those it made.
+func (c *Cgroup) makeUnified(made *[]string) error {
+	if c.unified == "" {
+		return nil
+	}
+	err := mkdirAll(c.host.Unified, c.unified, made)
+	if err != nil && c.host.Mode == V1 && readOnly(err) {
+		c.unified, err = "", nil
+	}
+	return err
+}
+
 func (c *Cgroup) create() (err error) {
 	var made []string
 	defer func() {
@@ -42,17 +68,11 @@ func (c *Cgroup) create() (err error) {
 		}
 	}
 	c.dirs = dirs
-	if c.unified != "" {
-		err := mkdirAll(c.host.Unified, c.unified, &made)
-		if err != nil && !(c.host.Mode == V1 && readOnly(err)) {
-			return err
-		}
-		if err != nil {
-			c.unified = ""
-		}
+	if err := c.makeUnified(&made); err != nil {
+		return err
 	}
 	if c.unit == "" { // systemd puts the first process there itself
-		if err := c.refuseUsed(made); err != nil {
+		if err := c.refuseUsed(slices.Concat(made, c.begun)); err != nil {
 			return err
 		}
 	}

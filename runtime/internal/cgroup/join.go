@@ -37,6 +37,15 @@ func (j *JoinFDs) Close() {
 // then use JoinOf with the pid of the container's init.
 func (c *Cgroup) Join() (*JoinFDs, error) { return join(c.unified, c.freezerLast()) }
 
+// JoinUnified is Join without v1, after Begin.
+func (c *Cgroup) JoinUnified() (*JoinFDs, error) { return join(c.unified, nil) }
+
+// JoinV1 is the rest of Join.
+func (c *Cgroup) JoinV1() (*JoinFDs, error) { return join("", c.freezerLast()) }
+
+// Hierarchies is how many of v1 the cgroup has; Create may do without those that have no controllers.
+func (c *Cgroup) Hierarchies() int { return len(c.dirs) }
+
 // JoinBelow is Join into cgroups that the container has made below its own: below gives their paths, relative to it, by v1
 // controller, and by "" for all others and for the cgroup2 tree.
 func (c *Cgroup) JoinBelow(below map[string]string) (*JoinFDs, error) {

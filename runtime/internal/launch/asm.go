@@ -214,6 +214,11 @@ func (a *asm) store32(data rawchild.Arg, v rawchild.Arg) {
 	a.emit(rawchild.OpStore32, data, v)
 }
 
+// load32 puts the 32 bits at data into a register.
+func (a *asm) load32(r reg, data rawchild.Arg) {
+	a.emit(rawchild.OpLoad32, data).to(r)
+}
+
 // finish resolves the labels.
 func (a *asm) finish() *rawchild.Program {
 	a.fail(unix.ENOTRECOVERABLE) // what would fall off the end

@@ -50,7 +50,7 @@ func FuzzLower(f *testing.F) {
 			for i := range p.Steps {
 				prep.isDir[i] = i%2 == 0
 			}
-			l := lower(p, prep, &Resources{Trace: trace}, 10, 11)
+			l := lower(p, prep, &Resources{Trace: trace}, &pipes{report: 10, control: 11, late: 12})
 			if err := l.finish().Validate(); err != nil {
 				t.Fatalf("%v\n%s", err, p)
 			}

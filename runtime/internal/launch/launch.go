@@ -27,6 +27,10 @@ type Resources struct {
 	// CgroupFD is a cgroup2 directory the child is born in; CgroupTasks are the `tasks` files of v1 hierarchies, O_WRONLY.
 	CgroupFD    int
 	CgroupTasks []int
+	// MakeCgroups, when set, makes the cgroups of v1 while the child works (plan.EnterCgroup.Later), and returns their tasks files, at
+	// most Hierarchies, which the launch closes.
+	MakeCgroups func() (tasks []int, err error)
+	Hierarchies int
 	// EnterCgroup, when set, moves the waiting child into its cgroup (a systemd scope, which begins with a process).
 	EnterCgroup func(pid int) error
 	// Network is the new network namespace of a child that does not make it itself; nil when it does, or has none.
@@ -141,7 +145,10 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		return nil, err
 	}
 	defer pipes.close()
-	l := lower(p, prep, &stdio.r, pipes.report, pipes.control)
+	if err := pipes.addLate(r); err != nil {
+		return nil, err
+	}
+	l := lower(p, prep, &stdio.r, pipes)
 	if l.err != nil {
 		return nil, NewStepError(p, l.errStep, l.err)
 	}
@@ -262,6 +269,9 @@ func (f *flight) abort() {
 
 // follow answers the child's reports until it is where the plan ends.
 func (f *flight) follow(ctx context.Context) error {
+	if err := f.makeLate(); err != nil {
+		return err
+	}
 	if err := f.born(); err != nil {
 		return err
 	}
@@ -507,10 +517,12 @@ func (f *flight) stop() error {
 	return nil
 }
 
-// pipes are the two pipes between the caller and the child.
+// pipes are the pipes between the caller and the child.
 type pipes struct {
 	reports, answers *os.File // the caller's ends, pollable
 	report, control  int      // the child's ends, which block; -1 once closed
+	// lates and late are the ends of the socket for what the caller makes while the child works; -1 when it makes nothing.
+	lates, late int
 }
 
 // makePipes makes them; files: the one for reports is a socket, which passes descriptors.
@@ -518,7 +530,7 @@ func makePipes(files bool) (*pipes, error) {
 	var up, down [2]int
 	err := error(nil)
 	if files {
-		up, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		up, err = filesPair()
 	} else {
 		err = unix.Pipe2(up[:], unix.O_CLOEXEC)
 	}
@@ -533,11 +545,16 @@ func makePipes(files bool) (*pipes, error) {
 	unix.SetNonblock(up[0], true)
 	unix.SetNonblock(down[1], true)
 	return &pipes{reports: os.NewFile(uintptr(up[0]), "reports"), answers: os.NewFile(uintptr(down[1]), "answers"),
-		report: up[1], control: down[0]}, nil
+		report: up[1], control: down[0], lates: -1, late: -1}, nil
+}
+
+// filesPair makes a socket that passes descriptors.
+func filesPair() ([2]int, error) {
+	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 }
 
 func (p *pipes) closeChildEnds() {
-	for _, fd := range []*int{&p.report, &p.control} {
+	for _, fd := range []*int{&p.report, &p.control, &p.late} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
@@ -547,6 +564,9 @@ func (p *pipes) closeChildEnds() {
 
 func (p *pipes) close() {
 	p.closeChildEnds()
+	if p.lates >= 0 {
+		unix.Close(p.lates)
+	}
 	p.reports.Close()
 	p.answers.Close()
 }

@@ -33,6 +33,7 @@ type lowering struct {
 	io      *Resources
 	control int          // the child reads the caller's answers here
 	report  int          // and reports here
+	late    int          // and takes what the caller makes meanwhile here
 	gateMsg rawchild.Arg // a Report, filled per gate
 	userNS  bool         // credentials of a user namespace were taken: dumpable must be cleared again
 	points  []point      // what the caller may be asked to find
@@ -42,15 +43,16 @@ type lowering struct {
 	newDir  string       // the one of news that is in regNew
 	onTop   rawchild.Arg // not 0: the container's root lies on top of the host's
 	clocks  []rawchild.Arg
+	lates   rawchild.Arg // the next of the descriptors that were taken
 
 	namespaces bool // openNamespaces has been called
 }
 
 // lower assembles the program of a plan. It allocates everything that the child will touch.
-func lower(pl *plan.Plan, prep *prepared, r *Resources, report, control int) *lowering {
-	l := &lowering{asm: newAsm(), plan: pl, prep: prep, io: r, control: control, report: report}
+func lower(pl *plan.Plan, prep *prepared, r *Resources, ends *pipes) *lowering {
+	l := &lowering{asm: newAsm(), plan: pl, prep: prep, io: r, control: ends.control, report: ends.report, late: ends.late}
 	l.gateMsg = l.bytes(make([]byte, rawchild.ReportSize))
-	l.p.Init[regReport] = uint64(report)
+	l.p.Init[regReport] = uint64(l.report)
 	for i, s := range pl.Steps {
 		l.step = int32(i)
 		if r.Trace {
@@ -82,7 +84,10 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.Hide:
 		l.undumpable(true)
 	case plan.EnterCgroup:
-		if l.io.EnterCgroup != nil {
+		switch {
+		case a.Later:
+			l.enterLater()
+		case l.io.EnterCgroup != nil:
 			l.gate(gateStep)
 		}
 		for _, fd := range l.io.CgroupTasks {
@@ -284,7 +289,7 @@ func (l *lowering) detach(d plan.Detach) {
 		}
 		l.call(unix.SYS_DUP3, imm(fd), imm(i), imm(0))
 	}
-	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks, l.io.Entry.all()), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control,
+	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks, l.io.Entry.all()), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control, l.late,
 		l.io.StartGate, l.io.Verdict, l.io.Door))
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(child.TimerSlack), imm(0), imm(0), imm(0))
 	l.call(unix.SYS_UMASK, imm(0))

@@ -13,6 +13,9 @@ import (
 
 // copyOf returns the mount that a step is to attach. In the child it is made first, in regCopy.
 func (l *lowering) copyOf(i int, do plan.Action) rawchild.Arg {
+	if b, ok := do.(plan.Bind); ok && b.Later {
+		return l.lateCopy()
+	}
 	if !l.plan.ChildMounts {
 		return imm(l.prep.step[i])
 	}

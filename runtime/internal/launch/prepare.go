@@ -95,6 +95,10 @@ func (p *prepared) one(i int, a plan.Action) error {
 		p.covers, err = wholeMounts(p.rootPath)
 		return err
 	case plan.Bind:
+		if a.Later {
+			p.isDir[i] = true
+			return nil
+		}
 		return p.bind(i, a)
 	case plan.MountFS:
 		return p.fs(i, a)

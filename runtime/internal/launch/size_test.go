@@ -21,7 +21,7 @@ func TestUsualSize(t *testing.T) {
 		t.Fatal(err)
 	}
 	prep := &prepared{step: map[int]int{}, isDir: map[int]bool{}, empty: 100}
-	prog := lower(p, prep, &Resources{}, 10, 11).finish()
+	prog := lower(p, prep, &Resources{}, &pipes{report: 10, control: 11, late: -1}).finish()
 	if len(prog.Ops) > usualOps || len(prog.Data) > usualData {
 		t.Errorf("%d instructions, %d bytes of data; set aside are %d and %d", len(prog.Ops), len(prog.Data), usualOps, usualData)
 	}

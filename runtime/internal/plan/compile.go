@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -19,6 +20,8 @@ type compiler struct {
 	paths  map[Namespaces]string // of the joined ones
 	base   Propagation           // of every copy of a host's mount
 	sealed []Step                // read-only remounts that come after everything was made
+	later  bool                  // the cgroup is entered by enterCgroup
+	inside bool                  // and has been
 }
 
 func (c *compiler) add(from string, a Action) { c.plan.Steps = append(c.plan.Steps, Step{from, a}) }
@@ -116,6 +119,10 @@ func (c *compiler) enter() error {
 	user := c.facts.User != nil
 	clone := Clone{New: c.newNS &^ NewCgroup}
 	late := c.newNS & NewCgroup // after the cgroup was entered
+	if c.later = c.mayEnterLater(); c.later {
+		late |= clone.New & NewNet // takes the kernel as long as the clone does, and the caller has other things to do
+		clone.New &^= NewNet
+	}
 	offsets := c.spec.Linux.TimeOffsets
 	if len(offsets) > 0 { // to be set before anyone is in the namespace
 		late |= NewTime
@@ -135,7 +142,9 @@ func (c *compiler) enter() error {
 	}
 	c.add("linux.namespaces", clone)
 	c.add("", Detach{Dumpable: user})
-	c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
+	if !c.later {
+		c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
+	}
 	c.scoreAdj()
 	if user && c.newNS&NewUser == 0 { // else once it has its ids, which its caller writes
 		c.add("", Hide{})
@@ -185,6 +194,28 @@ func (c *compiler) enter() error {
 	return c.sysctls()
 }
 
+// mayEnterLater tells whether the child may make namespaces and mounts before it is in its cgroup. They are of the kernel's memory, not
+// of the container's files, and small. A user namespace's root could not open the cgroup, and the kernel shows a cgroup namespace
+// from where its maker was.
+func (c *compiler) mayEnterLater() bool {
+	if !c.facts.CgroupsLater || c.inUserNS() || c.has(NewCgroup) || c.newNS&NewMount == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(c.spec.Mounts, func(m specs.Mount) bool { // the caller copies it before the cgroup is there
+		return slices.ContainsFunc(c.facts.CgroupV1, func(h Hierarchy) bool {
+			return h.Path != "" && strings.HasPrefix(path.Clean(m.Source)+"/", h.Path+"/")
+		})
+	})
+}
+
+// enterCgroup plans the entry that was put off: what comes next shows the cgroup, is charged to it, or looks for the child in there.
+func (c *compiler) enterCgroup() {
+	if c.later && !c.inside {
+		c.add("linux.cgroupsPath", EnterCgroup{Later: true})
+		c.inside = true
+	}
+}
+
 // joinOthers plans the joining of namespaces by path, but for the user namespace.
 func (c *compiler) joinOthers() {
 	for _, k := range namespaceNames {
@@ -232,6 +263,7 @@ func (c *compiler) rootfs() error {
 	if err := c.devices(); err != nil {
 		return err
 	}
+	c.enterCgroup()
 	c.runHooks("prestart", "createRuntime", "createContainer")
 	c.workDir()
 	for i, p := range c.spec.Linux.ReadonlyPaths {

@@ -10,6 +10,8 @@ import (
 type Facts struct {
 	CgroupV2 bool
 	NoCgroup bool // the container has no cgroup of its own
+	// CgroupsLater: the caller would make the cgroups while the child works, where the plan lets it (EnterCgroup.Later).
+	CgroupsLater bool
 	// CgroupV1 lists the host's v1 hierarchies, named as mount options and as directories of a cgroup mount.
 	CgroupV1 []Hierarchy
 	// Capabilities is the caller's permitted set: what the spec asks beyond it is left out with a warning, as the spec says.

@@ -19,6 +19,7 @@ func (c *compiler) cgroupMount(at, dest string, o options) error {
 		c.add(at, fs)
 		return nil
 	}
+	c.enterCgroup()
 	change := o.attr
 	change.apply(o.recAttr)
 	change.apply(AttrChange{Set: cgroupFlags})
@@ -38,7 +39,7 @@ func (c *compiler) cgroupMount(at, dest string, o options) error {
 			}
 			c.add(at, MountFS{Type: "cgroup", Source: "cgroup", Dest: target, FSOptions: FSOptions{Params: params}, Attr: change.Set})
 		} else {
-			c.add(at, Bind{Source: h.Path, Dest: target, Attr: change, Base: Private, Propagation: o.propagation})
+			c.add(at, Bind{Source: h.Path, Dest: target, Attr: change, Base: Private, Propagation: o.propagation, Later: c.later})
 		}
 		for _, opt := range h.Options {
 			if len(h.Options) > 1 && opt != h.Dir && opt != "none" && !strings.Contains(opt, "=") {

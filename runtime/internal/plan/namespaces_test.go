@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,6 +33,68 @@ func TestNamespacePlans(t *testing.T) {
 			addNamespace(s, typ, "/proc/10/ns/"+file)
 		}
 	})
+}
+
+// TestCgroupsLater: a child that may goes ahead while its cgroups are made, as far as to what wants it to be in there.
+func TestCgroupsLater(t *testing.T) {
+	hook := []specs.Hook{{Path: "/hook"}}
+	for _, tc := range []struct {
+		name   string
+		change func(*specs.Spec)
+		before plan.Action // the step that comes next; nil: the cgroup is entered at once
+	}{
+		{"no hurry", func(*specs.Spec) {}, plan.WorkDir{}},
+		{"mounts of cgroups", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/cg", Type: "cgroup"}, specs.Mount{Destination: "/cg2", Type: "cgroup"})
+		}, plan.MountFS{}},
+		{"hooks", func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: hook} }, plan.RunHooks{}},
+		{"cgroup namespace", func(s *specs.Spec) { addNamespace(s, specs.CgroupNamespace, "") }, nil},
+		{"joined cgroup namespace", func(s *specs.Spec) { addNamespace(s, specs.CgroupNamespace, "/proc/10/ns/cgroup") }, nil},
+		{"user namespace", userNamespace, nil},
+		{"joined user namespace", func(s *specs.Spec) { addNamespace(s, specs.UserNamespace, "/proc/10/ns/user") }, nil},
+		{"the caller's mounts", func(s *specs.Spec) {
+			dropNamespace(s, specs.MountNamespace)
+			s.Mounts, s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil, nil
+		}, nil},
+		{"a bind of the cgroup", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/m", Type: "bind", Source: "/sys/fs/cgroup/memory/x/"})
+		}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			spec := testkit.Spec("true")
+			tc.change(spec)
+			f := facts(false)
+			f.CgroupsLater = true
+			p, err := plan.Compile(spec, "/bundle", f, plan.Options{ID: "x", RootPath: "/r"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var entries []int
+			for i, s := range p.Steps {
+				switch a := s.Do.(type) {
+				case plan.EnterCgroup:
+					entries = append(entries, i)
+					if a.Later != (tc.before != nil) {
+						t.Errorf("step %d: %+v", i+1, a)
+					}
+				case plan.Bind:
+					if a.Later && (len(entries) == 0 || tc.before == nil) {
+						t.Errorf("step %d: %s before the cgroup is there", i+1, a)
+					}
+				}
+			}
+			if len(entries) != 1 {
+				t.Fatalf("entries %v", entries)
+			}
+			clone, _ := plan.Find[plan.Clone](p)
+			if late := clone.New&plan.NewNet == 0; late != (tc.before != nil) && tc.name != "joined user namespace" {
+				t.Errorf("the clone makes %s", clone.New)
+			}
+			if next := p.Steps[entries[0]+1].Do; tc.before != nil && reflect.TypeOf(next) != reflect.TypeOf(tc.before) {
+				t.Errorf("next comes %s", next)
+			}
+		})
+	}
 }
 
 func TestRefusedNamespaces(t *testing.T) {

@@ -105,7 +105,12 @@ type EnterCgroup struct {
 	KeepCPUs bool
 	// Stay: the container has none of its own, and its processes stay in their caller's.
 	Stay bool
+	// Later: the child waits until the caller has made the cgroups of v1.
+	Later bool
 }
+
+// Where is the child, which waits for its caller when that is still at it.
+func (e EnterCgroup) Where() Where { return gateOrChild(e.Later) }
 
 func (e EnterCgroup) String() string {
 	if e.Stay {

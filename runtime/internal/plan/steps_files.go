@@ -119,6 +119,8 @@ type Bind struct {
 	IDMap       *MountIDMap
 	// Proc: the source must be the root of a proc file system, and may cover /proc.
 	Proc bool
+	// Later: the source is a directory that the caller makes, and copies, after the clone (see EnterCgroup).
+	Later bool
 }
 
 func (b Bind) String() string {

@@ -169,6 +169,8 @@ func interpret(m *machine) {
 		case OpStore32:
 			// The offset was checked when the program was loaded.
 			*(*uint32)(unsafe.Add(m.data, op.words[0])) = uint32(a[1])
+		case OpLoad32:
+			r = uintptr(*(*uint32)(unsafe.Add(m.data, op.words[0])))
 		case OpTest:
 			if *(*uint32)(unsafe.Add(m.data, op.words[0]))&uint32(a[1]) != uint32(a[2]) {
 				errno = syscall.Errno(a[3])

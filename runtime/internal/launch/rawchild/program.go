@@ -31,6 +31,8 @@ const (
 	OpSet
 	// OpStore32 writes the low 32 bits of Args[1] to the Data offset Args[0].
 	OpStore32
+	// OpLoad32 puts the 32 bits at the Data offset Args[0] into register Dst.
+	OpLoad32
 	// OpTest reads 32 bits at the Data offset Args[0] and compares them, masked by Args[1], with Args[2]; when they differ, the
 	// instruction ends with the errno Args[3].
 	OpTest
@@ -150,7 +152,7 @@ func (p *Program) Validate() error {
 			}
 		}
 		switch first := op.Arg(0); op.Nr {
-		case OpTest, OpStore32:
+		case OpTest, OpStore32, OpLoad32:
 			if first.Kind != Data || first.Word+4 > uint64(len(p.Data)) {
 				return fmt.Errorf("program: instruction %d: word at %d beyond %d (this is a bug)", i, first.Word, len(p.Data))
 			}

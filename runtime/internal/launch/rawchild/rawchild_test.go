@@ -117,6 +117,7 @@ func TestInterpreter(t *testing.T) {
 		{"sets registers", []instruction{into(op(rawchild.OpSet, imm(6)), 4), op(unix.SYS_EXIT_GROUP, reg(4))}, "", "", 6},
 		{"stores and tests", []instruction{op(rawchild.OpStore32, data(4), imm(0x1234)),
 			op(rawchild.OpTest, data(4), imm(0xff), imm(0x34), imm(uint64(unix.EPERM))), exit(8)}, "........", "", 8},
+		{"loads", []instruction{into(op(rawchild.OpLoad32, data(4)), 5), op(unix.SYS_EXIT_GROUP, reg(5))}, "....\x2a\x00\x00\x00", "", 42},
 		{"fails a test", []instruction{op(rawchild.OpTest, data(0), imm(0xff), imm('y'), imm(uint64(unix.EPERM)))}, "xxxx", report(0, unix.EPERM), 1},
 		{"calls and returns", []instruction{op(rawchild.OpCall, imm(3)), op(rawchild.OpCall, imm(3)), exit(9),
 			op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(0), imm(1)), op(rawchild.OpReturn)}, "x", "xx", 9},
