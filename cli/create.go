@@ -39,7 +39,6 @@ func (c *call) create(ctx *interruption, e *engine.Engine, r engine.CreateReques
 	r.Notify = os.Getenv(notifySocketEnv) != ""
 	look := r.Edit
 	r.Edit = func(s *specs.Spec) error {
-		ctx.ready() // nothing is made before
 		if look != nil {
 			if err := look(s); err != nil {
 				return err

@@ -50,8 +50,7 @@ func (c *call) exec(ctx context.Context) (int, error) {
 	var a *attendant
 	if !detach {
 		a = newAttendant(ctx)
-		go a.catch()
-		a.ready()
+		a.catch()
 		ctx = a
 	}
 	p, err := d.Exec(ctx, r)

@@ -104,7 +104,7 @@ func newAttendant(ctx context.Context) *attendant {
 
 // catch catches the signals that the process is to get from its beginning.
 func (a *attendant) catch() {
-	a.once.Do(func() { signal.Notify(a.signals, notIgnored(common)...) })
+	a.once.Do(func() { a.notify(common) })
 }
 
 // attend starts the process, passes signals and the terminal on to it, and returns how it ended. On an error of start the

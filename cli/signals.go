@@ -8,28 +8,25 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/internal/catch"
 )
 
 // terminating are the signals by which people and supervisors end a command.
 var terminating = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT}
 
-// interruption is a context that ends with a terminating signal, so that what is half made is undone. To catch a signal takes
-// Go a hand-shake between two threads: that goes on beside what its owner does before it makes anything.
+// interruption is a context that ends with a terminating signal, so that what is half made is undone.
 type interruption struct {
 	context.Context
-	caught  chan struct{} // closed when the signals are caught
 	stop    context.CancelFunc
 	signals chan os.Signal // as they come
 	passed  chan os.Signal // the same ones, for who passes them on: what was to be interrupted may be there by then
 }
 
 func newInterruption(ctx context.Context) *interruption {
-	i := &interruption{caught: make(chan struct{}), signals: make(chan os.Signal, 64), passed: make(chan os.Signal, 64)}
+	i := &interruption{signals: make(chan os.Signal, 64), passed: make(chan os.Signal, 64)}
 	i.Context, i.stop = context.WithCancel(ctx)
-	go func() {
-		signal.Notify(i.signals, notIgnored(terminating)...)
-		close(i.caught)
-	}()
+	i.notify(terminating)
 	go func() {
 		for s := range i.signals {
 			if slices.Contains(terminating, s) {
@@ -44,13 +41,17 @@ func newInterruption(ctx context.Context) *interruption {
 	return i
 }
 
-// ready waits until signals are caught: from here on something may be made.
-func (i *interruption) ready() { <-i.caught }
+// notify catches signals.
+func (i *interruption) notify(list []os.Signal) {
+	list = notIgnored(list)
+	if err := catch.To(i.signals, list...); err != nil { // no descriptors are left
+		signal.Notify(i.signals, list...)
+	}
+}
 
 // cancelledBySignal returns a context that ends with a terminating signal.
 func cancelledBySignal(ctx context.Context) (context.Context, context.CancelFunc) {
 	i := newInterruption(ctx)
-	i.ready()
 	return i, i.stop
 }
 
@@ -68,8 +69,8 @@ func notIgnored(list []os.Signal) []os.Signal {
 // common are the signals that people and supervisors send.
 var common = append([]os.Signal{unix.SIGUSR1, unix.SIGUSR2}, terminating...)
 
-// rareAfter is how long a process has to live before the other signals are passed on to it: to catch one costs Go a hand-shake
-// between two threads, and for fifty of them that is a quarter of the life of `true`.
+// rareAfter is how long a process has to live before the other signals are passed on to it: some of them are the Go runtime's, whom to
+// catch one by costs a hand-shake between two threads, and for fifty of them that is a quarter of the life of `true`.
 const rareAfter = 100 * time.Millisecond
 
 // rare are the other signals that the process in the foreground gets when this process does: all that have no meaning for
