@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,22 +17,8 @@ import (
 // writer is the descriptor that the handler writes to.
 var writer int32
 
-// addresses returns where the handler begins, and what it returns to, 0 where the kernel knows that itself.
-func addresses() (handler, restorer uintptr)
-
-// action is struct kernel_sigaction of 64-bit Linux.
-type action struct {
-	handler  uintptr
-	flags    uint64
-	restorer uintptr
-	mask     uint64
-}
-
-const (
-	saRestart  = 0x10000000
-	saOnStack  = 0x08000000
-	saRestorer = 0x04000000
-)
+// handle gives a signal the handler that writes its number to writer.
+func handle(signal uintptr) (errno uintptr)
 
 // faults are raised by the program's own instructions, or are the runtime's.
 var faults = []unix.Signal{unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, unix.SIGURG,
@@ -51,18 +36,13 @@ func To(c chan<- os.Signal, signals ...os.Signal) error {
 	if err := listen(c); err != nil {
 		return err
 	}
-	a := action{flags: saRestart | saOnStack | saRestorer, mask: ^uint64(0)}
-	if a.handler, a.restorer = addresses(); a.restorer == 0 {
-		a.flags &^= saRestorer
-	}
 	for _, sig := range signals {
 		s := sig.(unix.Signal)
 		if slices.Contains(faults, s) {
 			return fmt.Errorf("catch %s: it is not sent but raised (this is a bug)", unix.SignalName(s))
 		}
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&a)), 0, unsafe.Sizeof(a.mask), 0, 0)
-		if errno != 0 {
-			return fmt.Errorf("catch %s: rt_sigaction: %w", unix.SignalName(s), errno)
+		if errno := handle(uintptr(s)); errno != 0 {
+			return fmt.Errorf("catch signal %d: rt_sigaction: %w", s, unix.Errno(errno))
 		}
 	}
 	return nil

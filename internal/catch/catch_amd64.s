@@ -17,10 +17,23 @@ TEXT restorer<>(SB),NOSPLIT|NOFRAME,$0
 	SYSCALL
 	INT	$3
 
-// func addresses() (handler, restorer uintptr)
-TEXT ·addresses(SB),NOSPLIT,$0-16
+// func handle(signal uintptr) (errno uintptr)
+//
+// On its stack is struct kernel_sigaction.
+TEXT ·handle(SB),NOSPLIT,$32-16
 	LEAQ	handler<>(SB), AX
-	MOVQ	AX, handler+0(FP)
+	MOVQ	AX, 0(SP)
+	MOVQ	$0x1c000000, AX	// SA_RESTART | SA_ONSTACK | SA_RESTORER
+	MOVQ	AX, 8(SP)
 	LEAQ	restorer<>(SB), AX
-	MOVQ	AX, restorer+8(FP)
+	MOVQ	AX, 16(SP)
+	MOVQ	$-1, 24(SP)	// all signals wait meanwhile
+	MOVQ	signal+0(FP), DI
+	MOVQ	SP, SI
+	XORL	DX, DX
+	MOVL	$8, R10
+	MOVL	$13, AX	// rt_sigaction
+	SYSCALL
+	NEGQ	AX
+	MOVQ	AX, errno+8(FP)
 	RET
