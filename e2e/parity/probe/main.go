@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ import (
 
 // report is what the probe has seen.
 type report map[string]string
+
+// init keeps main on the first thread, which is what the runtime has made: others do not inherit all of it (SCHED_FLAG_RESET_ON_FORK).
+func init() { runtime.LockOSThread() }
 
 func main() {
 	switch args := os.Args[1:]; {
