@@ -43,7 +43,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestExplain(t *testing.T) {
 	dir := t.TempDir()
-	config := `{"ociVersion":"1.2.0","root":{"path":"rootfs"},"process":{"cwd":"/","args":["/bin/true"]},"linux":{"namespaces":[{"type":"mount"}]}}`
+	config := `{"ociVersion":"1.2.0","root":{"path":"rootfs"},"process":{"cwd":"/","args":["/bin/true"]},"linux":{"namespaces":[{"type":"mount"},{"type":"cgroup"}]}}`
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600), os.Mkdir(filepath.Join(dir, "rootfs"), 0o755)); err != nil {
 		t.Fatal(err)
 	}

@@ -46,11 +46,19 @@ func (e *Engine) Explain(r CreateRequest) (*Explanation, error) {
 		return nil, explain(err)
 	}
 	out := &Explanation{Warnings: p.Warnings, Notes: p.Notes}
-	for _, d := range cg.Describe() {
-		out.Steps = append(out.Steps, PlanStep{Place: "caller", Config: d.Property, What: d.What})
+	makeCgroups := func() {
+		for _, d := range cg.Describe() {
+			out.Steps = append(out.Steps, PlanStep{Place: "caller", Config: d.Property, What: d.What})
+		}
+	}
+	if !entersLater(p) {
+		makeCgroups()
 	}
 	calls := launch.Calls(p)
 	for i, s := range p.Steps {
+		if enter, ok := s.Do.(plan.EnterCgroup); ok && enter.Later {
+			makeCgroups() // while the child comes this far
+		}
 		step := PlanStep{Number: i + 1, Place: strings.TrimSpace(s.Do.Where().String()), Config: s.From, What: s.Do.String()}
 		if step.Place == "fork" {
 			step.Calls = []string{"clone3"}

@@ -45,3 +45,26 @@ func TestRemarks(t *testing.T) {
 		t.Errorf("explained: %s", x)
 	}
 }
+
+// TestExplainCgroups: cgroups that are made while the child works come before its entry, all others first of all.
+func TestExplainCgroups(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		spec := testkit.Spec("/bin/true")
+		spec.Linux.CgroupsPath = "/" + newID()
+		if own {
+			spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+		}
+		e, _ := newEngine(t)
+		x, err := e.Explain(engine.CreateRequest{ID: newID(), Bundle: testkit.Bundle(t, spec)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		find := func(what string) int {
+			return slices.IndexFunc(x.Steps, func(s engine.PlanStep) bool { return strings.HasPrefix(s.What, what) })
+		}
+		made, entered, cloned, root := find("make the cgroup "), find("enter the cgroup"), find("clone"), find("attach the root")
+		if later := !own && !onV2(); made < 0 || later != (cloned < made) || later != (root < made) || entered < made || later != (x.Steps[entered].Place == "gate") {
+			t.Errorf("cgroup namespace %t: made %d, entered %d:\n%s", own, made, entered, x)
+		}
+	}
+}

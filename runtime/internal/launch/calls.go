@@ -15,7 +15,7 @@ func Calls(p *plan.Plan) [][]uint32 {
 	if _, ok := plan.Find[plan.MaskPath](p); ok {
 		prep.empty = math.MaxInt32
 	}
-	prog := lower(p, prep, &Resources{CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1, Door: -1}, &pipes{report: -1, control: -1, late: -1}).p
+	prog := lower(p, prep, &Resources{Hierarchies: 1, CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1, Door: -1}, &pipes{report: -1, control: -1, late: -1}).p
 	calls := make([][]uint32, len(p.Steps))
 	add := func(step int32, op rawchild.Op) {
 		if op.Nr < rawchild.OpJump && !slices.Contains(calls[step], op.Nr) {
