@@ -57,10 +57,14 @@ help: ## print this help
 ## building
 
 .PHONY: build build-arm64 install image clean FORCE
-# A copy starts faster than what the linker wrote page by page: it is in the page cache in larger pieces.
+# place copies a program with one write: the page cache then holds it in large pieces, which a short process maps and unmaps in a tenth
+# of its life less than the single pages that the linker, or a copy in small steps, leaves there.
+place = { dd if=$(1) of=$(2).new bs=64M status=none && chmod 0755 $(2).new && mv -f $(2).new $(2); }
+
 build: ## build bin/containerd-shim-gosuda-v2 and its symlink bin/gosudacon
 	@$(BUILD) -o .cache/build/$(SHIM) ./cmd/$(SHIM)
-	@cmp -s .cache/build/$(SHIM) bin/$(SHIM) || install -D -m 0755 .cache/build/$(SHIM) bin/$(SHIM)
+	@mkdir -p bin
+	@cmp -s .cache/build/$(SHIM) bin/$(SHIM) || $(call place,.cache/build/$(SHIM),bin/$(SHIM))
 	@ln -sfn $(SHIM) bin/gosudacon
 
 build-arm64: ## the same for linux/arm64, in bin/arm64
@@ -69,7 +73,7 @@ build-arm64: ## the same for linux/arm64, in bin/arm64
 
 install: build ## install the shim and gosudacon, its manual page and completions below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 0755 bin/$(SHIM) $(DESTDIR)$(PREFIX)/bin/$(SHIM)
+	$(call place,bin/$(SHIM),$(DESTDIR)$(PREFIX)/bin/$(SHIM))
 	ln -sfn $(SHIM) $(DESTDIR)$(PREFIX)/bin/gosudacon
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	bin/gosudacon man > $(DESTDIR)$(PREFIX)/share/man/man8/gosudacon.8
