@@ -21,7 +21,7 @@ echo arm64 >"$root/etc/hostname"
 cp "$machine/busybox" "$root/bin/"
 cp "$machine"/*.ko "$root/lib/"
 cp "$tree/e2e/arm64/init.sh" "$root/init"
-git -C "$tree" ls-files -z runtime shim docs go.mod | tar -C "$tree" --null -T - -cf - | tar -C "$root/src" -xf -
+git -C "$tree" ls-files -z internal runtime shim docs go.mod | tar -C "$tree" --null -T - -cf - | tar -C "$root/src" -xf -
 for package; do
 	cp "$tree/.cache/arm64/$(basename "$package").test" "$root/src/${package#./}/"
 	echo "${package#./}"
