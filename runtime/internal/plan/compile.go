@@ -195,8 +195,8 @@ func (c *compiler) enter() error {
 }
 
 // mayEnterLater tells whether the child may make namespaces and mounts before it is in its cgroup. They are of the kernel's memory, not
-// of the container's files, and small. A user namespace's root could not open the cgroup, and the kernel shows a cgroup namespace
-// from where its maker was.
+// of the container's files, and small. With a user namespace the child needs its caller from the start, to have its ids mapped; and the
+// kernel shows a cgroup namespace from where its maker was.
 func (c *compiler) mayEnterLater() bool {
 	if !c.facts.CgroupsLater || c.inUserNS() || c.has(NewCgroup) || c.newNS&NewMount == 0 {
 		return false
@@ -208,7 +208,7 @@ func (c *compiler) mayEnterLater() bool {
 	})
 }
 
-// enterCgroup plans the entry that was put off: what comes next shows the cgroup, is charged to it, or looks for the child in there.
+// enterCgroup plans the entry that was put off: what comes next shows the cgroup, or looks for the child in there.
 func (c *compiler) enterCgroup() {
 	if c.later && !c.inside {
 		c.add("linux.cgroupsPath", EnterCgroup{Later: true})
