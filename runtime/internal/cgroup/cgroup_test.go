@@ -311,32 +311,32 @@ func TestCreateExisting(t *testing.T) {
 // Containers of one pod start at the same time, in a parent that none of them finds.
 func TestCreateParallel(t *testing.T) {
 	h := probe(t)
-	parent, err := New(h, Config{Path: testRoot + "/parallel"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
+	for range 25 { // each time below a parent that is new
+		parent, err := New(h, Config{Path: testRoot + "/parallel"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+			wg.Go(func() {
+				c, err := New(h, Config{Path: testRoot + "/parallel/" + name, Resources: &specs.LinuxResources{
+					Pids: &specs.LinuxPids{Limit: ptr(int64(5))}}})
+				if err == nil {
+					err = c.Create()
+				}
+				if err == nil {
+					err = c.Destroy(timeout(t))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
 		if err := parent.Destroy(timeout(t)); err != nil {
 			t.Error(err)
 		}
-	})
-	var wg sync.WaitGroup
-	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
-		wg.Go(func() {
-			c, err := New(h, Config{Path: testRoot + "/parallel/" + name, Resources: &specs.LinuxResources{
-				Pids: &specs.LinuxPids{Limit: ptr(int64(5))}}})
-			if err == nil {
-				err = c.Create()
-			}
-			if err == nil {
-				err = c.Destroy(timeout(t))
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
 	}
-	wg.Wait()
 }
 
 func TestDestroy(t *testing.T) {

@@ -33,6 +33,11 @@ func (c *Cgroup) enableControllers(settings []setting) error {
 	if len(want) == 0 {
 		return nil
 	}
+	// While somebody else hands a controller down, the kernel lists it in cgroup.controllers before its files are there. A
+	// write waits for them, also when it has nothing to change.
+	if handDown(filepath.Dir(c.unified), want...) == nil {
+		return nil
+	}
 	have, err := readFile(c.unified + "/cgroup.controllers")
 	if err != nil {
 		return err
@@ -87,13 +92,17 @@ func (c *Cgroup) joinThreaded() (bool, error) {
 
 // enable enables controllers for the children of a directory, as many as possible.
 func enable(path string, controllers []string) {
-	file := path + "/cgroup.subtree_control"
-	if writeFile(file, "+"+strings.Join(controllers, " +")) == nil {
+	if handDown(path, controllers...) == nil {
 		return
 	}
 	for _, name := range controllers {
-		_ = writeFile(file, "+"+name)
+		_ = handDown(path, name)
 	}
+}
+
+// handDown enables controllers for the children of a directory, all or none. When it returns, the children have their files.
+func handDown(path string, controllers ...string) error {
+	return writeFile(path+"/cgroup.subtree_control", "+"+strings.Join(controllers, " +"))
 }
 
 func isSubset(some, all []string) bool {
