@@ -43,9 +43,10 @@ import="imports = ['$conf_d/*.toml'] # gosuda"
 say() { echo "gosuda: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# replace FILE MODE puts standard input in FILE's place at once.
+# replace FILE MODE puts standard input in FILE's place at once. A program is copied with one write: the page cache then holds it in
+# large pieces, which every start of it maps faster.
 replace() {
-	cat >"$root$1.gosuda-new"
+	dd of="$root$1.gosuda-new" bs=16M status=none
 	chmod "$2" "$root$1.gosuda-new"
 	mv -f "$root$1.gosuda-new" "$root$1"
 }
