@@ -119,7 +119,7 @@ sealed:
 	// See seal_amd64.s.
 	MOVD	$167, R8	// prctl
 	MOVD	$29, R0	// PR_SET_TIMERSLACK
-	MOVD	$300000, R1	// ns
+	MOVD	$5000000, R1	// ns
 	SVC
 go:
 	B	_rt0_arm64_linux(SB)
