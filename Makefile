@@ -16,7 +16,7 @@ SHIM     := containerd-shim-gosuda-v2
 # Go's older garbage collector touches fewer pages of a small heap: `run` of true takes 0.95 of the time with it, and a shim
 # has 0.93 of the private memory. Go 1.27 is to drop it; a tool chain that does not know it builds with its own.
 COLLECTOR := $(if $(shell GOEXPERIMENT=nogreenteagc $(GO) version 2>/dev/null),GOEXPERIMENT=nogreenteagc)
-# gosudacon_entry is in cli/seal_*.s.
+# gosudacon_entry is in cli/entry_*.s.
 BUILD    := $(COLLECTOR) CGO_ENABLED=0 $(GO) build -trimpath -tags no_grpc -ldflags "-s -w -E gosudacon_entry -X main.version=$(VERSION)"
 E2E      := $(GO) -C e2e
 

@@ -16,7 +16,7 @@ import (
 const sealedName = "gosudacon-sealed"
 
 // seal executes this program anew from a read-only mount of its own file that nothing but the running process leads to, unless the
-// program's first instructions (seal_amd64.s) did.
+// program's first instructions (entry_amd64.s) did.
 //
 // Until its execve a container's process is a copy of ours, and a container can make us execute /proc/self/exe through #!:
 // it could keep a handle on the program's file and write to it when nobody executes it any more (CVE-2019-5736). Through this

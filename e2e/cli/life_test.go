@@ -186,6 +186,24 @@ func TestTimerSlack(t *testing.T) {
 	}
 }
 
+// TestNoFile: containers and hooks have the caller's RLIMIT_NOFILE, which the program's entry lowers and the Go runtime raises.
+func TestNoFile(t *testing.T) {
+	const look = "ulimit -Sn; ulimit -Hn"
+	r := newRig(t, "sh", "-c", look)
+	r.hook("createRuntime", "{ "+look+"; } >"+r.path("hook"))
+	r.writeConfig()
+	for _, limits := range []string{"777\n1999\n", "100\n100\n"} {
+		soft, hard, _ := strings.Cut(strings.TrimSpace(limits), "\n")
+		r.wrap = []string{"sh", "-c", "ulimit -Sn " + soft + "; ulimit -Hn " + hard + `; exec "$@"`, "sh"}
+		if s := r.ok("run", "c"); s != limits {
+			t.Errorf("in the container: %q, want %q", s, limits)
+		}
+		if s := r.read("hook"); s != limits {
+			t.Errorf("in the hook: %q, want %q", s, limits)
+		}
+	}
+}
+
 // TestPidFile: it is there, whole, when create returns, and names the process that state names.
 func TestPidFile(t *testing.T) {
 	r := newRig(t, "sleep", "1000")

@@ -11,15 +11,22 @@ import "unsafe"
 func rawSyscall6(trap, a1, a2, a3, a4, a5, a6 uintptr) (r1, r2, errno uintptr)
 
 // Soft and Hard are the limits of this process at its start; both 0 when they could not be read.
-var Soft, Hard = read()
+var Soft, Hard = original()
 
-func read() (soft, hard uint64) {
+// start is a struct rlimit64: the limits that the program's entry (cli/entry_amd64.s) found, and then lowered for the start of the Go
+// runtime. It is 0 in a program that is entered elsewhere.
+var start [2]uint64
+
+// original reads the limits, or gives those of start back.
+func original() (soft, hard uint64) {
 	const rlimitNoFile = 7
-	var lim [2]uint64 // struct rlimit64
-	// Sound: prlimit64(0, RLIMIT_NOFILE, NULL, old) writes 16 bytes to old, which lives on this stack for the call.
-	_, _, errno := rawSyscall6(sysPrlimit64, 0, rlimitNoFile, 0, uintptr(unsafe.Pointer(&lim)), 0, 0)
-	if errno != 0 {
-		return 0, 0
+	limit := uintptr(unsafe.Pointer(&start))
+	// Sound: prlimit64(0, RLIMIT_NOFILE, new, old) reads 16 bytes of new and writes 16 bytes to old, unless they are NULL; start is as
+	// large, and stays where it is.
+	if start == [2]uint64{} {
+		rawSyscall6(sysPrlimit64, 0, rlimitNoFile, 0, limit, 0, 0)
+	} else {
+		rawSyscall6(sysPrlimit64, 0, rlimitNoFile, limit, 0, 0, 0)
 	}
-	return lim[0], lim[1]
+	return start[0], start[1]
 }

@@ -1,11 +1,15 @@
 #include "textflag.h"
 
-// gosudacon_entry is where the kernel enters the program when it is linked with -E gosudacon_entry: it does what seal does, and
-// then the Go runtime begins, once. Without it seal begins the Go runtime a second time, which is a fifth of a short container's
-// life.
+// gosudacon_entry is where the kernel enters the program when it is linked with -E gosudacon_entry. What it does could be done without
+// it, later and slower.
 //
-// For `gosudacon` with an operand that is create, exec, restore or run, it executes the program anew from a read-only mount of
-// its own file. Whatever fails here is tried again, and told, by seal.
+// For `gosudacon` with an operand that is create, exec, restore or run, it does what seal does: it executes the program anew from a
+// read-only mount of its own file, before the Go runtime begins and not after it; to begin twice is a fifth of a short container's life.
+// Whatever fails here is tried again, and told, by seal.
+//
+// For all it lets the Go runtime begin with no descriptor to open a file with. It would read /proc/self/cgroup and /proc/self/mountinfo
+// for a number of processors that it is not to use (containermaxprocs=0). Package nofile gives the limit back before anything else
+// needs it.
 //
 // There is no runtime yet: no g, no thread-local storage, the stack is the one the kernel made: argc, argv, 0, envp, 0.
 TEXT gosudacon_entry(SB),NOSPLIT|NOFRAME,$0
@@ -122,5 +126,24 @@ sealed:
 	MOVL	$5000000, SI	// ns
 	SYSCALL
 go:
+	MOVL	$302, AX	// prlimit64
+	XORL	DI, DI
+	MOVL	$7, SI	// RLIMIT_NOFILE
+	XORL	DX, DX
+	LEAQ	github·com∕gosuda∕gosudacon∕runtime∕internal∕sys∕nofile·start(SB), R10
+	SYSCALL
+	TESTQ	AX, AX
+	JNE	runtime
+
+	MOVQ	$3, -16(SP)	// the standard streams may be opened
+	MOVQ	8(R10), AX
+	MOVQ	AX, -8(SP)
+	MOVL	$302, AX	// prlimit64
+	XORL	DI, DI
+	MOVL	$7, SI	// RLIMIT_NOFILE
+	LEAQ	-16(SP), DX
+	XORL	R10, R10
+	SYSCALL
+runtime:
 	XORL	DX, DX
 	JMP	_rt0_amd64_linux(SB)

@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// gosudacon_entry: see seal_amd64.s.
+// gosudacon_entry: see entry_amd64.s.
 TEXT gosudacon_entry(SB),NOSPLIT|NOFRAME,$0
 	MOVD	0(RSP), R19	// argc
 	ADD	$8, RSP, R20	// argv
@@ -116,10 +116,29 @@ sealed:
 	MOVD	$gosudacon_name(SB), R1
 	SVC
 
-	// See seal_amd64.s.
+	// See entry_amd64.s.
 	MOVD	$167, R8	// prctl
 	MOVD	$29, R0	// PR_SET_TIMERSLACK
 	MOVD	$5000000, R1	// ns
 	SVC
 go:
+	MOVD	$261, R8	// prlimit64
+	MOVD	$0, R0
+	MOVD	$7, R1	// RLIMIT_NOFILE
+	MOVD	$0, R2
+	MOVD	$github·com∕gosuda∕gosudacon∕runtime∕internal∕sys∕nofile·start(SB), R9
+	MOVD	R9, R3
+	SVC
+	CBNZ	R0, runtime
+
+	MOVD	$3, R10	// the standard streams may be opened
+	MOVD	R10, -16(RSP)
+	MOVD	8(R9), R10
+	MOVD	R10, -8(RSP)
+	MOVD	$261, R8	// prlimit64
+	MOVD	$7, R1	// RLIMIT_NOFILE
+	SUB	$16, RSP, R2
+	MOVD	$0, R3
+	SVC
+runtime:
 	B	_rt0_arm64_linux(SB)
