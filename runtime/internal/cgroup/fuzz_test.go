@@ -3,6 +3,7 @@ package cgroup
 import (
 	"encoding/json"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,7 +18,7 @@ func FuzzParseHost(f *testing.F) {
 	f.Add("31 20 0:27 /../.. /sys/fs/cg\\040roup rw - cgroup2 cgroup2 rw\n", "0::/../../x\n")
 	f.Add("30 20 0:26 /docker/x /mnt\\134\\1 rw master:1 - cgroup cgroup rw,name=systemd\n", "1:name=systemd:/docker/x/y (deleted)\n")
 	f.Fuzz(func(t *testing.T, mountinfo, own string) {
-		h, err := parseHost(mountinfo, own)
+		h, err := parseHost(strings.NewReader(mountinfo), own)
 		if err != nil {
 			return
 		}

@@ -1,7 +1,10 @@
 package cgroup
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -54,15 +57,16 @@ type Hierarchy struct {
 // Probe reads this machine's cgroup mounts. It costs two small reads of /proc and, with cgroup2, one of
 // cgroup.controllers; call it once per process.
 func Probe() (*Host, error) {
-	mountinfo, err := sys.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
 	own, err := sys.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, err
 	}
-	h, err := parseHost(string(mountinfo), string(own))
+	mountinfo, err := sys.OpenFile("/proc/self/mountinfo", unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer mountinfo.Close()
+	h, err := parseHost(mountinfo, string(own))
 	if err != nil {
 		return nil, err
 	}
@@ -97,28 +101,23 @@ type cgroupMount struct {
 	options     []string // of the super block: the controllers, among others
 }
 
-// parseHost is Probe without the kernel.
-func parseHost(mountinfo, own string) (*Host, error) {
-	v1, v2 := parseMounts(mountinfo)
+// parseHost is Probe without the kernel. It reads of mountinfo what it needs.
+func parseHost(mountinfo io.Reader, own string) (*Host, error) {
+	cgroups, err := parseOwn(own)
+	if err != nil {
+		return nil, err
+	}
+	if err := findMounts(bufio.NewReader(mountinfo), cgroups); err != nil {
+		return nil, err
+	}
 	h := &Host{Mode: V1}
-	for line := range strings.Lines(own) {
-		id, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		names, path, ok := strings.Cut(rest, ":")
-		if !ok {
-			return nil, fmt.Errorf("parse /proc/self/cgroup: malformed line %q", line)
-		}
-		if id == "0" {
-			if m, ok := choose(v2); ok {
-				h.Unified, h.UnifiedOwn, h.unified = m.point, m.dir(path), m
-			}
-			continue
-		}
-		controllers := strings.Split(names, ",")
-		mounted := slices.DeleteFunc(slices.Clone(v1), func(m cgroupMount) bool {
-			return !slices.Contains(m.options, controllers[0])
-		})
-		if m, ok := choose(mounted); ok {
-			h.Hierarchies = append(h.Hierarchies, Hierarchy{controllers, m.point, m.dir(path), m})
+	for _, c := range cgroups {
+		switch m := c.mount; {
+		case !c.mounted:
+		case c.controllers == nil:
+			h.Unified, h.UnifiedOwn, h.unified = m.point, m.dir(c.path), m
+		default:
+			h.Hierarchies = append(h.Hierarchies, Hierarchy{c.controllers, m.point, m.dir(c.path), m})
 		}
 	}
 	isResource := func(hier Hierarchy) bool { return !strings.HasPrefix(hier.Controllers[0], "name=") }
@@ -132,40 +131,87 @@ func parseHost(mountinfo, own string) (*Host, error) {
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// parseMounts picks the cgroup mounts out of mountinfo.
-func parseMounts(mountinfo string) (v1, v2 []cgroupMount) {
-	for line := range strings.Lines(mountinfo) {
-		// 36 35 98:0 /root /point rw,noatime master:1 - type source super,options
-		before, after, _ := strings.Cut(line, " - ")
-		if !strings.HasPrefix(after, "cgroup") {
-			continue // of the hundreds of a node
-		}
-		fields, super := strings.Fields(before), strings.Fields(after)
-		if len(fields) < 6 || len(super) < 3 {
-			continue
-		}
-		m := cgroupMount{unescape(fields[3]), unescape(fields[4]), strings.Split(super[2], ",")}
-		switch super[0] {
-		case "cgroup":
-			v1 = append(v1, m)
-		case "cgroup2":
-			v2 = append(v2, m)
-		}
-	}
-	return v1, v2
+// ownCgroup is a cgroup of this process.
+type ownCgroup struct {
+	controllers []string // none: it is in the cgroup2 tree
+	path        string
+	// mount is where its hierarchy is mounted, if mounted: in the customary place rather than elsewhere, such as in a container's
+	// rootfs, and rather the first than another.
+	mount              cgroupMount
+	mounted, customary bool
 }
 
-// choose prefers the mount in the customary place to copies elsewhere, such as those in a container's rootfs.
-func choose(mounts []cgroupMount) (cgroupMount, bool) {
-	for _, m := range mounts {
-		if within(m.point, cgroupRoot) {
-			return m, true
+// parseOwn reads /proc/self/cgroup.
+func parseOwn(own string) (cgroups []ownCgroup, err error) {
+	for line := range strings.Lines(own) {
+		id, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		names, path, ok := strings.Cut(rest, ":")
+		if !ok {
+			return nil, fmt.Errorf("parse /proc/self/cgroup: malformed line %q", line)
+		}
+		c := ownCgroup{path: path}
+		if id != "0" {
+			c.controllers = strings.Split(names, ",")
+		}
+		cgroups = append(cgroups, c)
+	}
+	return cgroups, nil
+}
+
+// findMounts finds where cgroups are mounted. It stops when it knows: a node has thousands of mounts, and the kernel makes each line of
+// them for us.
+func findMounts(mountinfo *bufio.Reader, cgroups []ownCgroup) error {
+	for wanted := len(cgroups); wanted > 0; {
+		line, err := mountinfo.ReadString('\n')
+		if errors.Is(err, io.EOF) && line == "" {
+			return nil
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		m, version := parseMount(line)
+		for i := range cgroups {
+			c := &cgroups[i]
+			if c.customary || !m.has(version, c.controllers) {
+				continue
+			}
+			if c.customary = within(m.point, cgroupRoot); c.customary {
+				wanted--
+			}
+			if c.customary || !c.mounted {
+				c.mount, c.mounted = m, true
+			}
 		}
 	}
-	if len(mounts) > 0 {
-		return mounts[0], true
+	return nil
+}
+
+// parseMount reads a line of mountinfo; version 0: it is not about cgroups.
+func parseMount(line string) (m cgroupMount, version Mode) {
+	// 36 35 98:0 /root /point rw,noatime master:1 - type source super,options
+	before, after, _ := strings.Cut(line, " - ")
+	if !strings.HasPrefix(after, "cgroup") {
+		return m, 0
 	}
-	return cgroupMount{}, false
+	fields, super := strings.Fields(before), strings.Fields(after)
+	if len(fields) < 6 || len(super) < 3 {
+		return m, 0
+	}
+	switch super[0] {
+	case "cgroup":
+		version = V1
+	case "cgroup2":
+		version = V2
+	}
+	return cgroupMount{unescape(fields[3]), unescape(fields[4]), strings.Split(super[2], ",")}, version
+}
+
+// has tells whether a mount is one of the v1 hierarchy with these controllers, or, without any, one of cgroup2.
+func (m cgroupMount) has(version Mode, controllers []string) bool {
+	if controllers == nil {
+		return version == V2
+	}
+	return version == V1 && slices.Contains(m.options, controllers[0])
 }
 
 // dir returns where a cgroup, given as in /proc/PID/cgroup, is in the mount; "" when the mount does not show it.

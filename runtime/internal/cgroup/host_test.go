@@ -1,12 +1,15 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 const (
@@ -48,7 +51,7 @@ func TestParseHost(t *testing.T) {
 			"2 unified /sys/fs/cgroup:"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h, err := parseHost(test.mounts, test.own)
+			h, err := parseHost(strings.NewReader(test.mounts), test.own)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +67,7 @@ func TestParseHost(t *testing.T) {
 			}
 		})
 	}
-	h, err := parseHost("1 2 0:1 / /proc rw - proc proc rw\n", "0::/\n")
+	h, err := parseHost(strings.NewReader("1 2 0:1 / /proc rw - proc proc rw\n"), "0::/\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,16 +81,37 @@ func TestParseHost(t *testing.T) {
 	}
 }
 
+// TestParseHostReads: of mountinfo as much as it needs, and all of it if a hierarchy is not where it usually is.
+func TestParseHostReads(t *testing.T) {
+	const v2, elsewhere = "36 31 0:32 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "36 31 0:32 / /mnt rw - cgroup2 cgroup2 rw\n"
+	broken := errors.New("read on")
+	for _, test := range []struct {
+		name, mounts, own string
+		want              error
+	}{
+		{"v2", v2, "0::/\n", nil},
+		{"v2 elsewhere", elsewhere, "0::/\n", broken},
+		{"v2 with a v1 hierarchy that is not mounted", v2, "1:net_cls:/\n0::/\n", broken},
+		{"hybrid", hybridMounts, strings.Replace(hybridOwn, "4:freezer:/\n", "", 1), nil},
+		{"hybrid without one", hybridMounts, hybridOwn, broken},
+		{"v1, not yet all", strings.Join(strings.SplitAfter(hybridMounts, "\n")[:3], ""), hybridOwn, broken},
+	} {
+		if _, err := parseHost(io.MultiReader(strings.NewReader(test.mounts), iotest.ErrReader(broken)), test.own); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", test.name, err, test.want)
+		}
+	}
+}
+
 func TestPlace(t *testing.T) {
-	hybrid, err := parseHost(hybridMounts, hybridOwn)
+	hybrid, err := parseHost(strings.NewReader(hybridMounts), hybridOwn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v2, err := parseHost("36 31 0:32 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/system.slice/x.service\n")
+	v2, err := parseHost(strings.NewReader("36 31 0:32 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), "0::/system.slice/x.service\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	systemd, err := parseHost("36 31 0:32 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/\n")
+	systemd, err := parseHost(strings.NewReader("36 31 0:32 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"), "0::/\n")
 	if err != nil {
 		t.Fatal(err)
 	}
