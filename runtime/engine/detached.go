@@ -33,6 +33,7 @@ type Detached struct {
 	stays   bool        // until it is deleted: CreateRequest.Hold
 	own     *store.Lock // of the directory while it does not hold it, if it stays
 	child   *child.Process
+	waited  bool        // for child: Wait has returned
 	gate    *store.Gate // while it holds the lock
 	console *os.File
 	plan    *plan.Plan

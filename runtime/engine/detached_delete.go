@@ -46,10 +46,10 @@ func (d *Detached) delete(ctx context.Context, force bool) error {
 	if err := removeRecorded(ctx, d.record, d.engine.hostCgroups); err != nil {
 		return errorf(Internal, err, "delete: %v", err)
 	}
-	if d.child != nil {
+	if d.child != nil && !d.waited {
 		d.Wait() // killed: it is ours to reap
-		d.child = nil
 	}
+	d.child = nil
 	d.closeGate()
 	if f := d.TakeConsole(); f != nil {
 		f.Close()

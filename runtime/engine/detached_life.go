@@ -200,6 +200,7 @@ func (d *Detached) Wait() (Exit, error) {
 	if d.child == nil {
 		return Exit{}, errorf(FailedPrecondition, nil, "container %s is another process's child", d.id)
 	}
+	defer func() { d.waited = true }()
 	return waitFor(d.child)
 }
 

@@ -57,7 +57,7 @@ func (c *Cgroup) create() (err error) {
 		}
 	}()
 	// Where nothing is limited, do without what this process may not write to.
-	var dirs []dir
+	dirs := make([]dir, 0, len(c.dirs))
 	for _, d := range c.dirs {
 		err := mkdirAll(d.mount, d.path, &made)
 		if err != nil && !(d.named() && readOnly(err)) {
