@@ -29,6 +29,7 @@ done >"$root/packages"
 cp "$tree"/.cache/arm64/probe-* "$root/src/runtime/internal/seccomp/testdata/probe/"
 (cd "$root" && find . | cpio --quiet -o -H newc) | gzip -1 >"$work/initramfs"
 
+: >"$work/console" # tail may come to it first
 timeout --kill-after=10 "$seconds" qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on -smp 2 -m 3G -no-reboot \
 	-display none -nic none -monitor none -serial stdio -kernel "$machine/vmlinuz" -initrd "$work/initramfs" \
 	-append "console=ttyAMA0 rdinit=/init quiet loglevel=1 panic=-1" </dev/null >"$work/console" &
