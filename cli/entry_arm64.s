@@ -18,19 +18,19 @@ length:
 name:
 	SUB	$9, R10
 	CMP	R9, R10
-	BLO	go
+	BLO	shim
 	MOVD	(R10), R11
 	MOVD	$0x6f63616475736f67, R12	// gosudaco
 	CMP	R12, R11
-	BNE	go
+	BNE	shim
 	MOVBU	8(R10), R11
 	CMP	$0x6e, R11	// n
-	BNE	go
+	BNE	shim
 	CMP	R9, R10
 	BEQ	operands
 	MOVBU	-1(R10), R11
 	CMP	$0x2f, R11	// /
-	BNE	go
+	BNE	shim
 
 	// Is one of the operands a command that makes processes?
 operands:
@@ -38,7 +38,7 @@ operands:
 	ADD	$8, R20, R10
 operand:
 	CMP	R21, R10
-	BEQ	go
+	BEQ	slack
 	MOVD.P	8(R10), R9
 	MOVWU	(R9), R11
 	MOVD	$0x006e7572, R12	// run
@@ -86,7 +86,7 @@ seal:
 	MOVD	$0x80001, R2	// OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
 	SVC
 	CMP	$0, R0
-	BLT	go
+	BLT	slack
 	MOVD	R0, R22
 
 	MOVD	$442, R8	// mount_setattr
@@ -108,6 +108,28 @@ close:
 	MOVD	$57, R8	// close
 	MOVD	R22, R0
 	SVC
+	B	slack
+
+	// Is it a verb of containerd's, which comes last?
+shim:
+	ADD	R19<<3, R20, R10
+	MOVD	-8(R10), R9
+	MOVWU	(R9), R11
+	MOVD	$0x72617473, R12	// star
+	CMPW	R12, R11
+	BEQ	start
+	MOVD	$0x656c6564, R12	// dele
+	CMPW	R12, R11
+	BNE	go
+	MOVWU	3(R9), R11
+	MOVD	$0x00657465, R12	// ete
+	CMPW	R12, R11
+	BEQ	slack
+	B	go
+start:
+	MOVHU	4(R9), R11
+	CMPW	$0x0074, R11	// t
+	BEQ	slack
 	B	go
 
 sealed:
@@ -117,6 +139,7 @@ sealed:
 	SVC
 
 	// See entry_amd64.s.
+slack:
 	MOVD	$167, R8	// prctl
 	MOVD	$29, R0	// PR_SET_TIMERSLACK
 	MOVD	$5000000, R1	// ns

@@ -3,9 +3,11 @@ package shimdrive
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -191,6 +193,31 @@ func TestStartHoldsNothing(t *testing.T) {
 		}
 		if strings.HasPrefix(link, "pipe:") {
 			t.Errorf("descriptor %d of the shim is %s", fd, link)
+		}
+	}
+}
+
+// TestStartHandsDown: what start changed of itself, to be quick, is not the shim's.
+func TestStartHandsDown(t *testing.T) {
+	s := newSetup(t)
+	id, spec := s.spec(t, "true")
+	b := s.bundle(t, id, config(t, spec))
+	shim := s.started(t, b)
+	r, err := shim.Task.Connect(t.Context(), &taskapi.ConnectRequest{ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", r.ShimPid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("threads of the shim: %v %v", threads, err)
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile("/proc/" + filepath.Base(thread) + "/timerslack_ns")
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil || string(text) != "50000\n" {
+			t.Errorf("timer slack of thread %s: %q, %v", filepath.Base(thread), text, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -88,12 +89,21 @@ func spawn(args, env []string, listeners []int) (pid int, err error) {
 	for _, fd := range append([]int{null, null, null}, listeners...) {
 		attr.Files = append(attr.Files, uintptr(fd))
 	}
+	// The daemon inherits that of this thread; ours is longer (cli/entry_amd64.s).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, usualTimerSlack, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("start daemon: set the timer slack: %w", err)
+	}
 	pid, err = syscall.ForkExec(path, args, &attr)
 	if err != nil {
 		return 0, fmt.Errorf("start daemon: %w", err)
 	}
 	return pid, nil
 }
+
+// usualTimerSlack is the kernel's default, in nanoseconds.
+const usualTimerSlack = 50_000
 
 // firstFreeFD is above every number that ForkExec moves files to in the child.
 const firstFreeFD = 64
