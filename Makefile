@@ -227,7 +227,7 @@ test-cgroup2-next: cgroup2-programs $(PEERS)/uml-sid ## the kernel tests on the 
 		e2e/uml/run.sh -t 3600 e2e/cgroup2.sh $(CURDIR) "$(KERNEL_TESTS)" ""
 
 ARM64_TESTS := ./internal/catch ./runtime/internal/launch/rawchild ./runtime/internal/launch ./runtime/internal/seccomp $(KERNEL_TESTS)
-test-arm64: $(PEERS)/arm64 ## the kernel tests on an arm64 kernel, in QEMU
+test-arm64: build-arm64 $(PEERS)/arm64 ## the kernel tests, and gosudacon run, on an arm64 kernel, in QEMU
 	@e2e/peers/packages.sh qemu-system-arm cpio
 	$(call step,kernel tests on arm64)
 	@mkdir -p .cache/arm64

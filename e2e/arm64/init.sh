@@ -41,6 +41,21 @@ for package in $(cat /packages); do
 		failed=$((failed + 1))
 	fi
 done
+
+# The program itself, whose first instructions no test has: its run, from behind its seal, and a limit that they lower.
+program() {
+	mkdir -p /bundle/rootfs/bin && cp /bin/busybox /bundle/rootfs/bin/ && cd /bundle && gosudacon spec || return
+	sed -i -e 's/"terminal": true/"terminal": false/' -e 's|"sh"|"/bin/busybox", "sh", "-c", "ulimit -Sn; ulimit -Hn; exit 7"|' \
+		-e '/"rlimits"/,/\],/d' config.json
+	(ulimit -Sn 777 && ulimit -Hn 1999 && gosudacon run c >out)
+	[ "$?" = 7 ] && [ "$(tr '\n' ' ' <out)" = '777 1999 ' ] && [ -z "$(gosudacon list -q)" ] && gosudacon --version | grep -q ^gosudacon
+}
+if program; then
+	printf 'ok  \tgosudacon run on %s\n' "$where"
+else
+	printf 'FAIL\tgosudacon run on %s\n' "$where"
+	failed=$((failed + 1))
+fi
 echo "failed: $failed"
 sync
 echo o >/proc/sysrq-trigger

@@ -1,7 +1,8 @@
 #!/bin/bash
 # run.sh TREE MACHINE PACKAGE... runs the test programs of PACKAGEs that make test-arm64 has built in TREE/.cache/arm64 as root of an
-# arm64 machine with pure cgroup v2: the kernel and busybox in MACHINE (see machine.sh) under QEMU, which emulates the processor. There
-# is no disk and no network; the machine sees TREE's sources and nothing else.
+# arm64 machine with pure cgroup v2, and then a container with TREE/bin/arm64/gosudacon: the kernel and busybox in MACHINE (see
+# machine.sh) under QEMU, which emulates the processor. There is no disk and no network; the machine sees TREE's sources and nothing
+# else.
 #
 # Their output comes out here; the exit status is 0 when all passed.
 set -euo pipefail
@@ -18,7 +19,8 @@ mkdir -p "$root"/{bin,dev,etc,lib,proc,root,run,sbin,src,sys,tmp,usr/{bin,sbin}}
 echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
 echo root:x:0: >"$root/etc/group"
 echo arm64 >"$root/etc/hostname"
-cp "$machine/busybox" "$root/bin/"
+cp "$machine/busybox" "$tree/bin/arm64/containerd-shim-gosuda-v2" "$root/bin/"
+ln -s containerd-shim-gosuda-v2 "$root/bin/gosudacon"
 cp "$machine"/*.ko "$root/lib/"
 cp "$tree/e2e/arm64/init.sh" "$root/init"
 git -C "$tree" ls-files -z internal runtime shim docs go.mod | tar -C "$tree" --null -T - -cf - | tar -C "$root/src" -xf -
