@@ -388,6 +388,7 @@ $(PEERS)/crun/usr/share/doc/libcriu2: # which crun loads for checkpoints
 	@e2e/peers/debian.sh sid $(PEERS)/crun crun libcriu2
 
 criu: $(PEERS)/criu
+	@e2e/peers/packages.sh iptables # with which it locks a network namespace
 $(PEERS)/criu:
 	@e2e/peers/packages.sh patchelf
 	$(call step,unpack criu of Debian sid)

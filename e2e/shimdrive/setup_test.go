@@ -74,7 +74,9 @@ func newSetup(t *testing.T) *setup {
 // reapAll waits for every child, at most until the test binary's patience ends: shims that should have ended by now.
 func (s *setup) reapAll(t *testing.T) {
 	t.Helper()
-	alarm := time.AfterFunc(time.Minute, func() {
+	var alarm *time.Timer
+	alarm = time.AfterFunc(time.Minute, func() {
+		defer alarm.Reset(time.Second) // a shim's end brings its containers
 		children, _ := filepath.Glob("/proc/self/task/*/children")
 		for _, path := range children {
 			text, _ := os.ReadFile(path)
