@@ -74,25 +74,35 @@ func newSetup(t *testing.T) *setup {
 // reapAll waits for every child, at most until the test binary's patience ends: shims that should have ended by now.
 func (s *setup) reapAll(t *testing.T) {
 	t.Helper()
-	var alarm *time.Timer
-	alarm = time.AfterFunc(time.Minute, func() {
-		defer alarm.Reset(time.Second) // a shim's end brings its containers
-		children, _ := filepath.Glob("/proc/self/task/*/children")
-		for _, path := range children {
-			text, _ := os.ReadFile(path)
-			for pid := range strings.FieldsSeq(string(text)) {
-				line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
-				t.Errorf("left behind: process %s %q", pid, line)
-				var n int
-				fmt.Sscan(pid, &n)
-				_ = unix.Kill(n, unix.SIGKILL)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for patience := time.Minute; ; patience = time.Second { // a shim's end may bring its containers
+			select {
+			case <-time.After(patience):
+				killChildren(t)
+			case <-done:
+				return
 			}
 		}
-	})
-	defer alarm.Stop()
+	}()
 	for {
 		if _, err := unix.Wait4(-1, nil, 0, nil); errors.Is(err, unix.ECHILD) {
 			return
+		}
+	}
+}
+
+func killChildren(t *testing.T) {
+	children, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, path := range children {
+		text, _ := os.ReadFile(path)
+		for pid := range strings.FieldsSeq(string(text)) {
+			line, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			t.Errorf("left behind: process %s %q", pid, line)
+			var n int
+			fmt.Sscan(pid, &n)
+			_ = unix.Kill(n, unix.SIGKILL)
 		}
 	}
 }
