@@ -113,6 +113,20 @@ func TestCheckpoint(t *testing.T) {
 	r.ok("delete", "c")
 }
 
+// TestCheckpointWithoutIptables: what criu needs, and a machine may not have, is said, and nothing has happened.
+func TestCheckpointWithoutIptables(t *testing.T) {
+	r := newRig(t, counter...)
+	r.needCriu()
+	out := r.start("run", "--detach", "c")
+	last := r.count(out, 0, 2)
+	criu, _, _ := strings.Cut(os.Getenv("PATH"), ":")
+	r.env = []string{"PATH=" + criu}
+	r.fails("programs of iptables, which have to be installed", "checkpoint", "--image-path", r.path("images"), "c")
+	r.expect("c", specs.StateRunning)
+	r.count(out, last, 2)
+	r.ok("delete", "-f", "c")
+}
+
 // TestCheckpointLeavesRunning: the container goes on, and nothing keeps somebody else from being restored from the images, beside
 // it.
 func TestCheckpointLeavesRunning(t *testing.T) {

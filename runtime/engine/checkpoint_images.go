@@ -89,6 +89,9 @@ func (c *Criu) open(o *criu.Options, mayMake bool) (w workDirs, err error) {
 // failed explains an error of criu's by its log.
 func (c *Criu) failed(what string, err error, log string) error {
 	quoted := c.logged(log)
+	if strings.Contains(quoted, `execvp("iptables`) || strings.Contains(quoted, `execvp("ip6tables`) {
+		quoted += " (criu keeps connections from changing with the programs of iptables, which have to be installed too)"
+	}
 	var own *criu.Error
 	if errors.As(err, &own) && own.Errno == 0 && quoted != "" {
 		return errorf(Internal, err, "%s: criu failed%s", what, quoted) // its message is one of these
