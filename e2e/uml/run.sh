@@ -16,7 +16,8 @@
 # in memory. /run and $TMPDIR are tmpfs, for what an overlay cannot hold, such as the upper directory of another overlay.
 # There is one CPU and no network. Debian's user-mode-linux and kmod are installed if they are missing.
 #
-# UML_KERNEL and UML_MODULES name another kernel and the directory with its modules.
+# UML_KERNEL and UML_MODULES name another kernel and the directory with its modules; without them it is Debian's, or that of Debian sid
+# where that does not run.
 set -eu
 
 usage() {
@@ -47,12 +48,20 @@ install() {
 		{ apt-get update && apt-get install -y --no-install-recommends "$2"; } >/dev/null 2>&1 ||
 		{ echo "$0: cannot install $2, for $1" >&2; exit 125; }
 }
+here=$(cd "$(dirname "$0")" && pwd)
+# Debian 12's kernel cannot give a process its registers back on a processor with AMX, which has more of them than it knows of, and ptrace
+# takes them all or none: "set fp regs failed, errno = 14". Since Linux 6.13 it asks how many there are.
+if [ -z "${UML_KERNEL:-}" ] && grep -qw amx_tile /proc/cpuinfo; then
+	(cd "$here/../.." && make -s .cache/peers/uml-sid) >&2 || exit 125
+	UML_KERNEL=$here/../../.cache/peers/uml-sid/usr/bin/linux.uml
+	UML_MODULES=$here/../../.cache/peers/uml-sid/usr/lib/uml/modules
+	export UML_KERNEL UML_MODULES
+fi
 [ -n "${UML_KERNEL:-}" ] || install /usr/bin/linux.uml user-mode-linux
 install /sbin/insmod kmod
 [ -z "$systemd" ] || install /lib/systemd/systemd systemd
 [ -z "$systemd" ] || install /usr/bin/dbus-daemon dbus
 
-here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d /var/tmp/gosuda-uml.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 machine=
