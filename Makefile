@@ -250,7 +250,11 @@ test-systemd: cgroup2-suites cgroup2-programs ## the tests of cgroups with syste
 	$(call step,systemd tests)
 	@e2e/peers/packages.sh systemd dbus
 	@e2e/uml/run.sh -s -t 3600 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
-	@e2e/uml/run.sh -s -1 -t 3600 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd
+	@if grep -qw amx_tile /proc/cpuinfo; then \
+		echo "skipped: systemd on cgroup v1: the kernel that run.sh takes on a processor with AMX has no v1 memory controller (CONFIG_MEMCG_V1)"; \
+	else \
+		e2e/uml/run.sh -s -1 -t 3600 e2e/cgroup2.sh $(CURDIR) "$(SYSTEMD_TESTS)" task -test.run=Systemd; \
+	fi
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz test for FUZZTIME (30s); what it finds is kept in the package's testdata
