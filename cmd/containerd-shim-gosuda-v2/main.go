@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/gosuda/gosudacon/cli"
+	_ "github.com/gosuda/gosudacon/internal/deepstack" // the stack of the main goroutine
 	"github.com/gosuda/gosudacon/shim/bootstrap"
 	"github.com/gosuda/gosudacon/shim/daemon"
 	"github.com/gosuda/gosudacon/shim/events"
