@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/gosuda/gosudacon/internal/onecpu"
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
@@ -101,6 +102,9 @@ func dispatch(in Invocation) (int, error) {
 	if err = cmd.checkOperands(c.args); err == nil {
 		if cmd.forks && in.Seal {
 			err = c.seal()
+		}
+		if !cmd.settles {
+			onecpu.Threads()
 		}
 		if err == nil {
 			c.log.debug("gosudacon " + strings.Join(in.Args, " "))

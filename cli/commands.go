@@ -15,6 +15,7 @@ type command struct {
 	options  func() []option // nil without any; the table of commands is made each time, and one command is carried out
 	inOrder  bool            // the first operand ends the options
 	forks    bool            // a child of this process becomes a process of a container
+	settles  bool            // it calls onecpu.Threads itself
 	run      func(context.Context, *call) (exit int, err error)
 }
 
@@ -40,7 +41,7 @@ func commands() []command {
 	return []command{
 		{name: "create", operands: "ID [BUNDLE]", help: "create a container, all but started", min: 1, max: 2, options: launchOptions, forks: true, run: create},
 		{name: "run", operands: "ID [BUNDLE]", help: "create and start a container, stay with it and remove it", min: 1, max: 2,
-			options: runOptions, forks: true, run: run},
+			options: runOptions, forks: true, settles: true, run: run},
 		{name: "exec", operands: "ID COMMAND [ARGUMENT]...", help: "run one more process in a container", min: 1, max: -1, inOrder: true,
 			options: execOptions, forks: true, run: exec},
 		{name: "start", operands: "ID", help: "start a created container", min: 1, max: 1, options: startOptions, run: start},

@@ -144,6 +144,32 @@ slack:
 	MOVD	$29, R0	// PR_SET_TIMERSLACK
 	MOVD	$5000000, R1	// ns
 	SVC
+
+	MOVD	$123, R8	// sched_getaffinity
+	MOVD	$0, R0
+	MOVD	$128, R1
+	MOVD	$github·com∕gosuda∕gosudacon∕internal∕onecpu·start(SB), R2
+	SVC
+	CMP	$0, R0
+	BLE	go
+	MOVD	$168, R8	// getcpu
+	SUB	$8, RSP, R0
+	MOVD	$0, R1
+	MOVD	$0, R2
+	SVC
+	MOVWU	-8(RSP), R10
+	CMP	$1024, R10
+	BHS	go
+	MOVD	$github·com∕gosuda∕gosudacon∕internal∕onecpu·one(SB), R2
+	LSR	$6, R10, R11
+	ADD	R11<<3, R2, R11
+	MOVD	$1, R12
+	LSL	R10, R12, R12	// by the lowest 6 bits
+	MOVD	R12, (R11)
+	MOVD	$122, R8	// sched_setaffinity
+	MOVD	$0, R0
+	MOVD	$128, R1
+	SVC
 go:
 	MOVD	$261, R8	// prlimit64
 	MOVD	$0, R0

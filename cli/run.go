@@ -12,11 +12,13 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/internal/onecpu"
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
 func run(ctx context.Context, c *call) (int, error) {
 	if c.opts.on("detach") {
+		onecpu.Threads()
 		return 0, c.runDetached(ctx)
 	}
 	attendant := newAttendant(ctx)
@@ -24,7 +26,7 @@ func run(ctx context.Context, c *call) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e), Forked: attendant.catch}
+	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e), Forked: attendant.settle}
 	d, console, err := c.create(attendant.interruption, e, r, false)
 	if err != nil {
 		return 0, err
@@ -53,6 +55,9 @@ func run(ctx context.Context, c *call) (int, error) {
 // reapFor returns what looks at a config and makes this process the reaper of the container's orphans, if it needs one.
 func (c *call) reapFor(e *engine.Engine) func(*specs.Spec) error {
 	return func(s *specs.Spec) error {
+		if s.Hooks != nil || s.Linux != nil && len(s.Linux.UIDMappings) > 0 {
+			onecpu.Threads() // hooks and newuidmap(1) are processes of ours; the container's takes all processors itself
+		}
 		if c.opts.on("no-subreaper") || ownPIDs(s) {
 			return nil
 		}
@@ -107,6 +112,11 @@ func (a *attendant) catch() {
 	a.once.Do(func() { a.notify(common) })
 }
 
+// settle is catch, and what else need not be done before the process is on its way.
+func (a *attendant) settle() {
+	a.catch()
+}
+
 // attend starts the process, passes signals and the terminal on to it, and returns how it ended. On an error of start the
 // process has ended too.
 func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
@@ -139,6 +149,8 @@ func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
 		case <-ended:
 			return exit, err
 		case <-old.C:
+			onecpu.Threads()
+			onecpu.Leave()
 			signal.Notify(a.signals, notIgnored(rare())...)
 		case <-winch:
 			t.resize()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gosuda/gosudacon/internal/onecpu"
 )
 
 // terminal connects the terminal of a process with that of the caller, until the process has ended.
@@ -20,6 +22,7 @@ type terminal struct {
 
 // attach takes over the master. The caller's terminal becomes raw: what is typed goes to the process as it is.
 func (s Streams) attach(master *os.File) (*terminal, error) {
+	onecpu.Leave() // one of the copying goroutines waits in a system call
 	t := &terminal{master: master, copied: make(chan struct{})}
 	for _, f := range []*os.File{s.In, s.Out, s.Err} {
 		if isTerminal(f) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gosuda/gosudacon/cli"
 	_ "github.com/gosuda/gosudacon/internal/deepstack" // the stack of the main goroutine
+	"github.com/gosuda/gosudacon/internal/onecpu"
 	"github.com/gosuda/gosudacon/shim/bootstrap"
 	"github.com/gosuda/gosudacon/shim/daemon"
 	"github.com/gosuda/gosudacon/shim/events"
@@ -40,6 +41,7 @@ func main() {
 
 // run is the shim: people install it under all sorts of names, so every name but gosudacon is.
 func run(args []string) error {
+	onecpu.Threads()
 	name := filepath.Base(args[0])
 	f, err := bootstrap.ParseFlags(args[1:])
 	switch {

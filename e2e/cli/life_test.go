@@ -2,8 +2,10 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -184,6 +186,81 @@ func TestTimerSlack(t *testing.T) {
 			t.Errorf("hook %s: %q, want %q", at, s, usual)
 		}
 	}
+}
+
+// TestSignals: whatever the caller has gosudacon ignore, a container ignores nothing.
+func TestSignals(t *testing.T) {
+	r := newRig(t, "grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status")
+	r.wrap = []string{"env", "--ignore-signal", "--block-signal=USR1"}
+	if s, want := r.ok("run", "c"), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n"; s != want {
+		t.Errorf("%q, want %q", s, want)
+	}
+}
+
+// TestClosedStreams: where the caller has no standard streams, a container has /dev/null, and nothing that gosudacon opened.
+func TestClosedStreams(t *testing.T) {
+	r := newRig(t, "sh", "-c", "ls -l /proc/self/fd >/log")
+	r.spec.Root.Readonly = false
+	r.spec.Mounts = append(r.spec.Mounts, specs.Mount{Destination: "/log", Type: "bind", Source: r.path("log"), Options: []string{"bind"}})
+	r.writeConfig()
+	for _, closed := range []string{"<&-", "<&- >&-", "<&- >&- 2>&-"} {
+		r.check(os.WriteFile(r.path("log"), nil, 0o600))
+		r.wrap = []string{"sh", "-c", `exec "$@" ` + closed, "sh"}
+		r.ok("run", "c")
+		for _, line := range strings.Split(strings.TrimSpace(r.read("log")), "\n") {
+			_, link, ok := strings.Cut(line, " -> ")
+			if ok && !slices.Contains([]string{"/dev/null", "/log"}, link) && !strings.HasPrefix(link, "/proc/") && !strings.HasPrefix(link, r.dir) {
+				t.Errorf("%s: %s", closed, line)
+			}
+		}
+	}
+}
+
+// TestProcessors: a container and a hook may run on every processor that gosudacon's caller may, and so may gosudacon once it stays.
+func TestProcessors(t *testing.T) {
+	look := func(pid string) string {
+		text, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, list, _ := strings.Cut(string(text), "Cpus_allowed_list:\t")
+		list, _, _ = strings.Cut(list, "\n")
+		return list
+	}
+	all := look("self")
+	const print = "grep Cpus_allowed_list /proc/self/status | cut -f 2"
+	r := newRig(t, "sh", "-c", print)
+	for _, at := range []string{"createRuntime", "poststart", "poststop"} {
+		r.hook(at, print+" >"+r.path(at))
+	}
+	r.writeConfig()
+	if s := strings.TrimSpace(r.ok("run", "c")); s != all {
+		t.Errorf("in the container: %q, want %q", s, all)
+	}
+	for _, at := range []string{"createRuntime", "poststart", "poststop"} {
+		if s := strings.TrimSpace(r.read(at)); s != all {
+			t.Errorf("hook %s: %q, want %q", at, s, all)
+		}
+	}
+	r.ok("create", "c")
+	r.ok("start", "c")
+	r.ok("delete", "-f", "c")
+	for _, at := range []string{"createRuntime", "poststart", "poststop"} {
+		if s := strings.TrimSpace(r.read(at)); s != all {
+			t.Errorf("hook %s of create, start, delete: %q, want %q", at, s, all)
+		}
+	}
+	r.spec.Process.Args = []string{"sleep", "1000"}
+	r.writeConfig()
+	cmd := r.command("run", "c")
+	r.check(cmd.Start())
+	r.eventually("the container runs", func() bool { return r.run("state", "c").code == 0 && r.state("c").Status == specs.StateRunning })
+	r.eventually("every thread has all processors", func() bool {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", cmd.Process.Pid))
+		return err == nil && len(tasks) > 2 && !slices.ContainsFunc(tasks, func(task string) bool { return look(strings.TrimPrefix(task, "/proc/")) != all })
+	})
+	r.ok("kill", "c", "KILL")
+	cmd.Wait()
 }
 
 // TestNoFile: containers and hooks have the caller's RLIMIT_NOFILE, which the program's entry lowers and the Go runtime raises.
