@@ -85,12 +85,19 @@ seal:
 	MOVL	$428, AX	// open_tree
 	MOVQ	$-100, DI	// AT_FDCWD
 	LEAQ	gosudacon_exe(SB), SI
-	MOVL	$0x80001, DX	// OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+	MOVL	$1, DX	// OPEN_TREE_CLONE; see sealed
 	SYSCALL
 	TESTQ	AX, AX
 	JLT	slack
 	MOVQ	AX, R15
-
+	CMPQ	AX, $3
+	JGE	readonly
+	MOVL	$72, AX	// fcntl: a standard stream is closed, and stays so
+	MOVQ	R15, DI
+	MOVL	$2, SI	// F_SETFD
+	MOVL	$1, DX	// FD_CLOEXEC
+	SYSCALL
+readonly:
 	MOVL	$442, AX	// mount_setattr
 	MOVQ	R15, DI
 	LEAQ	gosudacon_exe+14(SB), SI	// ""
@@ -130,8 +137,44 @@ start:
 	JEQ	slack
 	JMP	go
 
-	// The kernel named the process after the number of the descriptor.
+	// The descriptor that the program was executed from is still open: to close it takes the kernel a while (a grace period of RCU),
+	// and seal.go knows when that matters least. The kernel tells its number in AT_EXECFN, "/dev/fd/3"; it named the process after it.
 sealed:
+	LEAQ	8(R14), BX	// envp
+env:
+	MOVQ	0(BX), AX
+	ADDQ	$8, BX
+	TESTQ	AX, AX
+	JNE	env
+aux:
+	MOVQ	0(BX), AX
+	MOVQ	8(BX), SI
+	ADDQ	$16, BX
+	TESTQ	AX, AX	// AT_NULL
+	JEQ	named
+	CMPQ	AX, $31	// AT_EXECFN
+	JNE	aux
+	MOVQ	$0x2f64662f7665642f, AX	// /dev/fd/
+	CMPQ	0(SI), AX
+	JNE	named
+	XORL	DI, DI
+digit:
+	MOVBLZX	8(SI), AX
+	INCQ	SI
+	TESTL	AX, AX
+	JEQ	number
+	IMULL	$10, DI
+	LEAL	-48(DI)(AX*1), DI
+	JMP	digit
+number:
+	CMPL	DI, $3
+	JLT	named
+	MOVL	DI, ·sealedFrom(SB)
+	MOVL	$72, AX	// fcntl
+	MOVL	$2, SI	// F_SETFD
+	MOVL	$1, DX	// FD_CLOEXEC
+	SYSCALL
+named:
 	MOVL	$157, AX	// prctl
 	MOVL	$15, DI	// PR_SET_NAME
 	LEAQ	gosudacon_name(SB), SI

@@ -83,13 +83,20 @@ seal:
 	MOVD	$428, R8	// open_tree
 	MOVD	$-100, R0	// AT_FDCWD
 	MOVD	$gosudacon_exe(SB), R1
-	MOVD	$0x80001, R2	// OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+	MOVD	$1, R2	// OPEN_TREE_CLONE; see sealed in entry_amd64.s
 	SVC
 	CMP	$0, R0
 	BLT	slack
 	MOVD	R0, R22
-
+	CMP	$3, R0
+	BGE	readonly
+	MOVD	$25, R8	// fcntl
+	MOVD	$2, R1	// F_SETFD
+	MOVD	$1, R2	// FD_CLOEXEC
+	SVC
+readonly:
 	MOVD	$442, R8	// mount_setattr
+	MOVD	R22, R0
 	MOVD	$gosudacon_exe+14(SB), R1	// ""
 	MOVD	$0x1000, R2	// AT_EMPTY_PATH
 	MOVD	$gosudacon_readonly(SB), R3
@@ -133,6 +140,39 @@ start:
 	B	go
 
 sealed:
+	ADD	$8, R21, R10	// envp
+env:
+	MOVD.P	8(R10), R11
+	CBNZ	R11, env
+aux:
+	MOVD	(R10), R11
+	MOVD	8(R10), R9
+	ADD	$16, R10
+	CBZ	R11, named	// AT_NULL
+	CMP	$31, R11	// AT_EXECFN
+	BNE	aux
+	MOVD.P	8(R9), R11
+	MOVD	$0x2f64662f7665642f, R12	// /dev/fd/
+	CMP	R12, R11
+	BNE	named
+	MOVD	$0, R0
+	MOVD	$10, R12
+digit:
+	MOVBU.P	1(R9), R11
+	CBZ	R11, number
+	MUL	R12, R0, R0
+	ADD	R11, R0, R0
+	SUB	$48, R0, R0
+	B	digit
+number:
+	CMP	$3, R0
+	BLT	named
+	MOVW	R0, ·sealedFrom(SB)
+	MOVD	$25, R8	// fcntl
+	MOVD	$2, R1	// F_SETFD
+	MOVD	$1, R2	// FD_CLOEXEC
+	SVC
+named:
 	MOVD	$167, R8	// prctl
 	MOVD	$15, R0	// PR_SET_NAME
 	MOVD	$gosudacon_name(SB), R1

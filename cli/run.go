@@ -115,12 +115,14 @@ func (a *attendant) catch() {
 // settle is catch, and what else need not be done before the process is on its way.
 func (a *attendant) settle() {
 	a.catch()
+	releaseSeal()
 }
 
 // attend starts the process, passes signals and the terminal on to it, and returns how it ended. On an error of start the
 // process has ended too.
 func (a *attendant) attend(p process, s Streams) (exit engine.Exit, err error) {
 	a.catch()
+	releaseSeal()
 	var t *terminal
 	winch := make(chan os.Signal, 1)
 	if p.console != nil {

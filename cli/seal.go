@@ -23,6 +23,9 @@ const sealedName = "gosudacon-sealed"
 // mount it never may. Who cannot clone mounts, a user without privileges, executes a sealed copy in memory instead if the file
 // is one that they may write to; their containers' root is themselves.
 func (c *call) seal() error {
+	if sealedFrom != 0 {
+		return nil
+	}
 	name, err := os.Readlink("/proc/self/exe")
 	if err != nil || name == "/" || strings.HasPrefix(name, "/memfd:"+sealedName) {
 		return nil // a file on a detached mount has no path
@@ -38,6 +41,17 @@ func (c *call) seal() error {
 	}
 	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(tree), os.Args, os.Environ())
 	return os.NewSyscallError("execute the program's file on a read-only mount", err)
+}
+
+// sealedFrom is the descriptor of that mount, when the program's first instructions have left it open; 0 when they have not.
+var sealedFrom int32
+
+// releaseSeal closes what the program was executed from. The mount stays for as long as the program runs.
+func releaseSeal() {
+	if sealedFrom != 0 {
+		unix.Close(int(sealedFrom))
+		sealedFrom = 0
+	}
 }
 
 // sealCopy executes a copy of the program's file that nobody can write to, if this user can write to the file.
