@@ -211,6 +211,9 @@ slack:
 	MOVD	$128, R1
 	SVC
 go:
+	MOVD	·heapProfileRate(SB), R9
+	MOVD	ZR, (R9)
+
 	MOVD	$261, R8	// prlimit64
 	MOVD	$0, R0
 	MOVD	$7, R1	// RLIMIT_NOFILE

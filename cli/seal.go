@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +43,9 @@ func (c *call) seal() error {
 	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(tree), os.Args, os.Environ())
 	return os.NewSyscallError("execute the program's file on a read-only mount", err)
 }
+
+// heapProfileRate is for the program's first instructions, which may not name what is package runtime's.
+var heapProfileRate = &runtime.MemProfileRate
 
 // sealedFrom is the descriptor of that mount, when the program's first instructions have left it open; 0 when they have not.
 var sealedFrom int32
