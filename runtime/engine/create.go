@@ -14,6 +14,7 @@ import (
 
 	"github.com/gosuda/gosudacon/runtime/internal/bundle"
 	"github.com/gosuda/gosudacon/runtime/internal/cgroup"
+	"github.com/gosuda/gosudacon/runtime/internal/host"
 	"github.com/gosuda/gosudacon/runtime/internal/launch"
 	"github.com/gosuda/gosudacon/runtime/internal/lifecycle"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
@@ -421,7 +422,7 @@ func (e *Engine) resources(io Stdio) *launch.Resources {
 	}
 	return &launch.Resources{
 		Stdin: fd(io.In), Stdout: fd(io.Out), Stderr: fd(io.Err),
-		DevNull: int(e.host.DevNull.Fd()), Proc: int(e.host.Proc.Fd()), OwnPidNS: int(e.host.PIDNS.Fd()),
+		DevNull: int(e.host.DevNull.Fd()), Proc: int(e.host.Proc.Fd()), OwnPidNS: host.PIDNS,
 		CgroupFD: -1, StartGate: -1, Verdict: -1, ContainerPidfd: -1, InitRoot: -1, Door: -1,
 		Children: e.children,
 		NoFile:   unix.Rlimit{Cur: nofile.Soft, Max: nofile.Hard},

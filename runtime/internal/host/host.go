@@ -19,13 +19,10 @@ import (
 type Host struct {
 	Capabilities uint64 // the permitted set of this process
 	LastCap      int
-	AppArmor     bool
-	SELinux      bool
 	KCore        bool     // there is /proc/kcore
 	SeccompFlags uint32   // SECCOMP_FILTER_FLAG_* that the kernel knows
 	Proc         *os.File // O_PATH on /proc, checked to be proc's root
 	DevNull      *os.File // read-write
-	PIDNS        *os.File // this process's pid namespace
 
 	// User: this process is an ordinary user's, not even root's of a user namespace.
 	User bool
@@ -57,17 +54,8 @@ func probe() (*Host, error) {
 	if h.DevNull, err = sys.OpenFile("/dev/null", unix.O_RDWR); err != nil {
 		return nil, err
 	}
-	if h.PIDNS, err = sys.OpenFile("/proc/self/ns/pid", unix.O_RDONLY); err != nil {
-		return nil, err
-	}
 	if h.Capabilities, err = permitted(); err != nil {
 		return nil, err
-	}
-	if b, err := sys.ReadFile("/sys/module/apparmor/parameters/enabled"); err == nil {
-		h.AppArmor = len(b) > 0 && b[0] == 'Y'
-	}
-	if _, err := os.Stat("/sys/fs/selinux/enforce"); err == nil {
-		h.SELinux = true
 	}
 	h.KCore = unix.Access("/proc/kcore", unix.F_OK) == nil
 	h.SeccompFlags = seccompFlags()
@@ -79,6 +67,23 @@ func probe() (*Host, error) {
 		}
 	}
 	return h, nil
+}
+
+// PIDNS returns this process's pid namespace, a descriptor that stays open; the first call opens it.
+var PIDNS = sync.OnceValues(func() (int, error) {
+	return sys.Open("/proc/self/ns/pid", unix.O_RDONLY)
+})
+
+// AppArmor tells whether the kernel confines by profiles.
+func AppArmor() bool {
+	b, err := sys.ReadFile("/sys/module/apparmor/parameters/enabled")
+	return err == nil && len(b) > 0 && b[0] == 'Y'
+}
+
+// SELinux tells whether the kernel confines by labels.
+func SELinux() bool {
+	_, err := os.Stat("/sys/fs/selinux/enforce")
+	return err == nil
 }
 
 // inUserNS tells whether this process is in another user namespace than the first, whose inode has a number of its own since

@@ -47,8 +47,8 @@ type Resources struct {
 	Door int
 	// Entry is what such an init has given (an exec); nil where they can be had by ContainerPidfd.
 	Entry *Entry
-	// OwnPidNS is the caller's own pid namespace.
-	OwnPidNS int
+	// OwnPidNS returns the caller's own pid namespace, a descriptor that it keeps. Asked only for a child in another one.
+	OwnPidNS func() (int, error)
 	Children *child.Table
 	// Born is called with the pid while the child is on its way to its last gate, so that the caller can prepare a record of it.
 	// What it returns is called when the child is there, and makes the record valid.
@@ -212,9 +212,16 @@ func (f *flight) fork(prog *rawchild.Program) error {
 	if f.r.FailStep == step+1 {
 		return NewStepError(f.plan, step, unix.EIO)
 	}
-	c := rawchild.Clone{Flags: uint64(clone.New), PidNS: f.prep.pidNS, OwnPidNS: f.r.OwnPidNS}
+	c := rawchild.Clone{Flags: uint64(clone.New), PidNS: f.prep.pidNS}
 	if clone.JoinPid {
 		c.PidNS = f.r.ContainerPidfd
+	}
+	if c.PidNS >= 0 {
+		own, err := f.r.OwnPidNS()
+		if err != nil {
+			return NewStepError(f.plan, step, err)
+		}
+		c.OwnPidNS = own
 	}
 	if f.r.CgroupFD >= 0 {
 		c.Flags |= unix.CLONE_INTO_CGROUP

@@ -229,7 +229,7 @@ func (c *compiler) joinOthers() {
 // keyring plans the session keyring: without it the process would have the caller's, and all keys in there.
 func (c *compiler) keyring(p *specs.Process) {
 	if c.facts.Keyring != "" {
-		if p != nil && p.SelinuxLabel != "" && c.facts.SELinux {
+		if p != nil && p.SelinuxLabel != "" && c.facts.hasSELinux() {
 			c.add("process.selinuxLabel", Label{File: "keycreate", Value: p.SelinuxLabel})
 		}
 		c.add("", Keyring{Name: c.facts.Keyring})

@@ -25,8 +25,8 @@ type Facts struct {
 	// HasNamespace tells whether the kernel has namespaces of a type; nil stands for a kernel that has all. Asked only for a
 	// config that needs it.
 	HasNamespace func(Namespaces) bool
-	AppArmor     bool
-	SELinux      bool
+	// AppArmor and SELinux tell whether the kernel has them; nil stands for one that has not. Asked only for a config that wants them.
+	AppArmor, SELinux func() bool
 	// Resctrl tells what this machine lacks for linux.intelRdt, "" when it lacks nothing. Asked only for a config that has it.
 	Resctrl func() string
 	KCore   bool // there is /proc/kcore
@@ -37,6 +37,9 @@ type Facts struct {
 	// CompileSeccomp compiles a profile; the caller may cache.
 	CompileSeccomp func(*specs.LinuxSeccomp) (*seccomp.Filter, error)
 }
+
+func (f *Facts) hasAppArmor() bool { return f.AppArmor != nil && f.AppArmor() }
+func (f *Facts) hasSELinux() bool  { return f.SELinux != nil && f.SELinux() }
 
 // Hierarchy is one cgroup v1 mount.
 type Hierarchy struct {

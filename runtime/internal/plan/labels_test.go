@@ -16,7 +16,8 @@ func TestLabels(t *testing.T) {
 	spec := testkit.Spec("true")
 	spec.Process.ApparmorProfile, spec.Process.SelinuxLabel = "cri-default", "system_u:system_r:container_t:s0:c1,c2"
 	f := facts(true)
-	f.AppArmor, f.SELinux = true, true
+	yes := func() bool { return true }
+	f.AppArmor, f.SELinux = yes, yes
 	p, err := plan.Compile(spec, "/bundle", f, plan.Options{ID: "x", RootPath: "/bundle/rootfs"})
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,7 @@ func TestMountGolden(t *testing.T) {
 			specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs"}),
 			func(s *specs.Spec, f *plan.Facts) {
 				s.Linux.MountLabel = "system_u:object_r:container_file_t:s0:c1,c2"
-				f.SELinux = true
+				f.SELinux = func() bool { return true }
 			}},
 		"root-shared":     {true, only(bindMount("rbind")), func(s *specs.Spec, _ *plan.Facts) { s.Linux.RootfsPropagation = "shared" }},
 		"root-slave":      {true, only(bindMount("rbind")), func(s *specs.Spec, _ *plan.Facts) { s.Linux.RootfsPropagation = "slave" }},

@@ -141,13 +141,13 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 		return err
 	}
 	if p.ApparmorProfile != "" {
-		if !c.facts.AppArmor {
+		if !c.facts.hasAppArmor() {
 			return &Error{"process.apparmorProfile", "AppArmor is not enabled in this kernel"}
 		}
 		c.add("process.apparmorProfile", Label{File: "apparmor/exec", Value: "exec " + p.ApparmorProfile})
 	}
 	if p.SelinuxLabel != "" {
-		if !c.facts.SELinux {
+		if !c.facts.hasSELinux() {
 			return &Error{"process.selinuxLabel", "SELinux is not enabled in this kernel"}
 		}
 		c.add("process.selinuxLabel", Label{File: "exec", Value: p.SelinuxLabel})

@@ -24,7 +24,7 @@ func (c *compiler) validate() error {
 		s.Linux = &specs.Linux{}
 	}
 	l := s.Linux
-	if l.MountLabel != "" && !c.facts.SELinux {
+	if l.MountLabel != "" && !c.facts.hasSELinux() {
 		return &Error{"linux.mountLabel", "SELinux is not enabled in this kernel"}
 	}
 	for _, check := range []func() error{c.intelRdt, c.validateSizes, c.validateMaps, c.validateHooks} {

@@ -19,6 +19,7 @@ import (
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	host.Probe() // opens files that stay
+	host.PIDNS()
 	name, _, _ := strings.Cut(t.Name(), "/")
 	own := filepath.Join(os.TempDir(), name) // where T.TempDir makes the test's directories
 	before := look(own)
