@@ -50,19 +50,28 @@ func Compile(spec *specs.Spec, bundle string, facts *Facts, o Options) (*Plan, e
 
 func newPlan(f *Facts) *Plan { return &Plan{ChildMounts: f.NoMounts, SendsFiles: f.User != nil} }
 
-var namespaceTypes = map[specs.LinuxNamespaceType]Namespaces{
-	specs.PIDNamespace: NewPID, specs.NetworkNamespace: NewNet, specs.MountNamespace: NewMount, specs.IPCNamespace: NewIPC,
-	specs.UTSNamespace: NewUTS, specs.UserNamespace: NewUser, specs.CgroupNamespace: NewCgroup, specs.TimeNamespace: NewTime,
+var namespaceTypes = named[Namespaces]{
+	{string(specs.PIDNamespace), NewPID}, {string(specs.NetworkNamespace), NewNet}, {string(specs.MountNamespace), NewMount},
+	{string(specs.IPCNamespace), NewIPC}, {string(specs.UTSNamespace), NewUTS}, {string(specs.UserNamespace), NewUser},
+	{string(specs.CgroupNamespace), NewCgroup}, {string(specs.TimeNamespace), NewTime},
+}
+
+// namespaceType returns the flag of a type of namespace; ok is false when there is no such type.
+func namespaceType(t specs.LinuxNamespaceType) (flag Namespaces, ok bool) {
+	return namespaceTypes.find(string(t))
 }
 
 // NamespaceFile returns the name under /proc/PID/ns of a kind of namespace in config.json.
-func NamespaceFile(t specs.LinuxNamespaceType) string { return namespaceTypes[t].ProcFile() }
+func NamespaceFile(t specs.LinuxNamespaceType) string {
+	flag, _ := namespaceType(t)
+	return flag.ProcFile()
+}
 
 func (c *compiler) namespaces() error {
 	seen := Namespaces(0)
 	for i, n := range c.spec.Linux.Namespaces {
 		at := fmt.Sprintf("linux.namespaces[%d]", i)
-		flag, ok := namespaceTypes[n.Type]
+		flag, ok := namespaceType(n.Type)
 		switch {
 		case !ok:
 			return &Error{at + ".type", fmt.Sprintf("unknown namespace %q", n.Type)}
@@ -106,7 +115,8 @@ func (c *compiler) has(n Namespaces) bool { return c.newNS&n != 0 || c.joined[n]
 // types returns the types of the container's namespaces, new and joined.
 func (c *compiler) types() (types Namespaces) {
 	for _, n := range c.spec.Linux.Namespaces {
-		types |= namespaceTypes[n.Type]
+		flag, _ := namespaceType(n.Type)
+		types |= flag
 	}
 	return types
 }
@@ -308,7 +318,7 @@ type rootPropagation struct{ root, last Propagation }
 // unbindable at the end.
 func (c *compiler) propagation() (rootPropagation, error) {
 	name := c.spec.Linux.RootfsPropagation
-	p, ok := propagationOptions[name]
+	p, ok := propagationOptions.find(name)
 	if name != "" && !ok {
 		return rootPropagation{}, &Error{"linux.rootfsPropagation", fmt.Sprintf("unknown propagation %q", name)}
 	}

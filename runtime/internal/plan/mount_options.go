@@ -5,68 +5,85 @@ import (
 	"strings"
 )
 
-// attrOptions are the mount options that are attributes of a mount. The recursive form is "r" and the name.
-var attrOptions = map[string]AttrChange{
-	"ro":            {Set: AttrReadOnly},
-	"rw":            {Clear: AttrReadOnly},
-	"nosuid":        {Set: AttrNoSuid},
-	"suid":          {Clear: AttrNoSuid},
-	"nodev":         {Set: AttrNoDev},
-	"dev":           {Clear: AttrNoDev},
-	"noexec":        {Set: AttrNoExec},
-	"exec":          {Clear: AttrNoExec},
-	"nodiratime":    {Set: AttrNoDirAtime},
-	"diratime":      {Clear: AttrNoDirAtime},
-	"relatime":      {Set: AttrRelatime, Clear: AttrAtime},
-	"norelatime":    {Set: AttrStrictAtime, Clear: AttrAtime},
-	"noatime":       {Set: AttrNoAtime, Clear: AttrAtime},
-	"atime":         {Set: AttrRelatime, Clear: AttrAtime},
-	"strictatime":   {Set: AttrStrictAtime, Clear: AttrAtime},
-	"nostrictatime": {Set: AttrRelatime, Clear: AttrAtime},
-	"nosymfollow":   {Set: AttrNoSymFollow},
-	"symfollow":     {Clear: AttrNoSymFollow},
+// named lists values by name. Unlike a map it is there without being made when the program starts, and it is short.
+type named[V any] []struct {
+	name  string
+	value V
 }
 
-var propagationOptions = map[string]Propagation{
-	"private": Private, "rprivate": Private | Recursive, "slave": Slave, "rslave": Slave | Recursive,
-	"shared": Shared, "rshared": Shared | Recursive, "unbindable": Unbindable, "runbindable": Unbindable | Recursive,
+func (list named[V]) find(name string) (value V, ok bool) {
+	for i := range list {
+		if list[i].name == name {
+			return list[i].value, true
+		}
+	}
+	return value, false
+}
+
+// attrOptions are the mount options that are attributes of a mount. The recursive form is "r" and the name.
+var attrOptions = named[AttrChange]{
+	{"ro", AttrChange{Set: AttrReadOnly}},
+	{"rw", AttrChange{Clear: AttrReadOnly}},
+	{"nosuid", AttrChange{Set: AttrNoSuid}},
+	{"suid", AttrChange{Clear: AttrNoSuid}},
+	{"nodev", AttrChange{Set: AttrNoDev}},
+	{"dev", AttrChange{Clear: AttrNoDev}},
+	{"noexec", AttrChange{Set: AttrNoExec}},
+	{"exec", AttrChange{Clear: AttrNoExec}},
+	{"nodiratime", AttrChange{Set: AttrNoDirAtime}},
+	{"diratime", AttrChange{Clear: AttrNoDirAtime}},
+	{"relatime", AttrChange{Set: AttrRelatime, Clear: AttrAtime}},
+	{"norelatime", AttrChange{Set: AttrStrictAtime, Clear: AttrAtime}},
+	{"noatime", AttrChange{Set: AttrNoAtime, Clear: AttrAtime}},
+	{"atime", AttrChange{Set: AttrRelatime, Clear: AttrAtime}},
+	{"strictatime", AttrChange{Set: AttrStrictAtime, Clear: AttrAtime}},
+	{"nostrictatime", AttrChange{Set: AttrRelatime, Clear: AttrAtime}},
+	{"nosymfollow", AttrChange{Set: AttrNoSymFollow}},
+	{"symfollow", AttrChange{Clear: AttrNoSymFollow}},
+}
+
+var propagationOptions = named[Propagation]{
+	{"private", Private}, {"rprivate", Private | Recursive}, {"slave", Slave}, {"rslave", Slave | Recursive},
+	{"shared", Shared}, {"rshared", Shared | Recursive}, {"unbindable", Unbindable}, {"runbindable", Unbindable | Recursive},
 }
 
 // superOptions are options of the file system itself that every file system takes.
-var superOptions = map[string]struct{ set, clear Super }{
-	"defaults": {},
-	"sync":     {set: Sync}, "async": {clear: Sync},
-	"dirsync": {set: DirSync},
-	"mand":    {set: Mand}, "nomand": {clear: Mand},
-	"silent": {set: Silent}, "loud": {clear: Silent},
-	"iversion": {set: IVersion}, "noiversion": {clear: IVersion},
-	"lazytime": {set: LazyTime}, "nolazytime": {clear: LazyTime},
+var superOptions = named[superChange]{
+	{"defaults", superChange{}},
+	{"sync", superChange{set: Sync}}, {"async", superChange{clear: Sync}},
+	{"dirsync", superChange{set: DirSync}},
+	{"mand", superChange{set: Mand}}, {"nomand", superChange{clear: Mand}},
+	{"silent", superChange{set: Silent}}, {"loud", superChange{clear: Silent}},
+	{"iversion", superChange{set: IVersion}}, {"noiversion", superChange{clear: IVersion}},
+	{"lazytime", superChange{set: LazyTime}}, {"nolazytime", superChange{clear: LazyTime}},
 }
 
+type superChange struct{ set, clear Super }
+
 // switchOptions are those that say what kind of mount is asked for.
-var switchOptions = map[string]func(*options){
-	"bind":      func(o *options) { o.bind = true },
-	"rbind":     func(o *options) { o.bind, o.recursive = true, true },
-	"remount":   func(o *options) { o.remount = true },
-	"tmpcopyup": func(o *options) { o.copyUp = true },
-	"idmap":     func(o *options) { o.idmap = true },
-	"ridmap":    func(o *options) { o.ridmap = true },
+var switchOptions = named[func(*options)]{
+	{"bind", func(o *options) { o.bind = true }},
+	{"rbind", func(o *options) { o.bind, o.recursive = true, true }},
+	{"remount", func(o *options) { o.remount = true }},
+	{"tmpcopyup", func(o *options) { o.copyUp = true }},
+	{"idmap", func(o *options) { o.idmap = true }},
+	{"ridmap", func(o *options) { o.ridmap = true }},
 }
 
 // MountOptions returns the options that this engine honours, sorted; for `features`.
 func MountOptions() []string {
 	var out []string
-	for k := range attrOptions {
-		out = append(out, k, "r"+k)
+	for _, o := range attrOptions {
+		out = append(out, o.name, "r"+o.name)
 	}
-	for k := range propagationOptions {
-		out = append(out, k)
+	for _, o := range propagationOptions {
+		out = append(out, o.name)
 	}
-	for k := range superOptions {
-		out = append(out, k)
+	for _, o := range superOptions {
+		out = append(out, o.name)
 	}
-	for k := range switchOptions {
-		out = append(out, k)
+	for _, o := range switchOptions {
+		out = append(out, o.name)
 	}
 	slices.Sort(out)
 	return out
@@ -97,15 +114,15 @@ func (o *options) all() Attr {
 func parseOptions(list []string) options {
 	var o options
 	for _, opt := range list {
-		if a, ok := attrOptions[opt]; ok {
+		if a, ok := attrOptions.find(opt); ok {
 			o.attr.apply(a)
-		} else if a, ok := attrOptions[strings.TrimPrefix(opt, "r")]; ok && opt[0] == 'r' {
+		} else if a, ok := attrOptions.find(strings.TrimPrefix(opt, "r")); ok && opt[0] == 'r' {
 			o.recAttr.apply(a)
-		} else if p, ok := propagationOptions[opt]; ok {
+		} else if p, ok := propagationOptions.find(opt); ok {
 			o.propagation = append(o.propagation, p)
-		} else if s, ok := superOptions[opt]; ok {
+		} else if s, ok := superOptions.find(opt); ok {
 			o.super = o.super&^s.clear | s.set
-		} else if set, ok := switchOptions[opt]; ok {
+		} else if set, ok := switchOptions.find(opt); ok {
 			set(&o)
 		} else if opt != "" {
 			key, value, _ := strings.Cut(opt, "=")

@@ -11,11 +11,8 @@ import (
 )
 
 // procAllowed are the files below /proc that may be covered by a bind mount (runc's list: lxcfs and the like).
-var procAllowed = map[string]bool{
-	"/proc/cpuinfo": true, "/proc/diskstats": true, "/proc/meminfo": true, "/proc/stat": true, "/proc/swaps": true,
-	"/proc/uptime": true, "/proc/loadavg": true, "/proc/slabinfo": true, "/proc/net/dev": true,
-	"/proc/sys/kernel/ns_last_pid": true, "/proc/sys/crypto/fips_enabled": true,
-}
+var procAllowed = []string{"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
+	"/proc/loadavg", "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled"}
 
 // dataLimit is how much text mount(2) hands to a file system, in bytes: a page with its NUL. More it would cut off.
 const dataLimit = 4095
@@ -185,7 +182,7 @@ func (c *compiler) bind(at string, m *specs.Mount, dest string, o options, idmap
 	if !path.IsAbs(source) {
 		source = path.Join(c.bundle, source)
 	}
-	if strings.HasPrefix(dest, "/proc/") && !procAllowed[dest] {
+	if strings.HasPrefix(dest, "/proc/") && !slices.Contains(procAllowed, dest) {
 		return &Error{at, fmt.Sprintf("a bind mount on %s would hide a part of /proc from the runtime", dest)}
 	}
 	c.cover(dest)

@@ -53,7 +53,7 @@ func (c *compiler) enterMounts() error {
 	}
 	types := NewMount
 	for _, n := range c.spec.Linux.Namespaces {
-		flag := namespaceTypes[n.Type]
+		flag, _ := namespaceType(n.Type)
 		c.newNS |= flag
 		types |= flag & NewUser
 	}

@@ -218,21 +218,19 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 	return nil
 }
 
-// rlimitNames maps names to RLIMIT_* (asm-generic/resource.h; the same on amd64 and arm64).
-var rlimitNames = map[string]int{
-	"RLIMIT_CPU": 0, "RLIMIT_FSIZE": 1, "RLIMIT_DATA": 2, "RLIMIT_STACK": 3, "RLIMIT_CORE": 4, "RLIMIT_RSS": 5,
-	"RLIMIT_NPROC": 6, "RLIMIT_NOFILE": 7, "RLIMIT_MEMLOCK": 8, "RLIMIT_AS": 9, "RLIMIT_LOCKS": 10,
-	"RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
-}
+// rlimitNames are the names of RLIMIT_* by number (asm-generic/resource.h; the same on amd64 and arm64).
+var rlimitNames = []string{"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
+	"RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO",
+	"RLIMIT_RTTIME"}
 
 func rlimits(p *specs.Process) ([]Rlimit, error) {
 	var out []Rlimit
 	seen := map[string]bool{}
 	for i, r := range p.Rlimits {
 		at := fmt.Sprintf("process.rlimits[%d]", i)
-		n, ok := rlimitNames[r.Type]
+		n := slices.Index(rlimitNames, r.Type)
 		switch {
-		case !ok:
+		case n < 0:
 			return nil, &Error{at + ".type", fmt.Sprintf("unknown limit %q", r.Type)}
 		case seen[r.Type]:
 			return nil, &Error{at, "a second " + r.Type}
