@@ -163,6 +163,9 @@ func (p *devicePolicy) change(allow bool, e deviceException) error {
 		if i >= 0 {
 			p.exceptions[i].access |= e.access
 		} else {
+			if p.exceptions == nil {
+				p.exceptions = make([]deviceException, 0, len(defaultDevices)+5)
+			}
 			p.exceptions = append(p.exceptions, e)
 		}
 		return nil

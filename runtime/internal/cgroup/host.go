@@ -110,7 +110,7 @@ func parseHost(mountinfo io.Reader, own string) (*Host, error) {
 	if err := findMounts(bufio.NewReader(mountinfo), cgroups); err != nil {
 		return nil, err
 	}
-	h := &Host{Mode: V1}
+	h := &Host{Mode: V1, Hierarchies: make([]Hierarchy, 0, len(cgroups))}
 	for _, c := range cgroups {
 		switch m := c.mount; {
 		case !c.mounted:
@@ -143,6 +143,7 @@ type ownCgroup struct {
 
 // parseOwn reads /proc/self/cgroup.
 func parseOwn(own string) (cgroups []ownCgroup, err error) {
+	cgroups = make([]ownCgroup, 0, strings.Count(own, "\n"))
 	for line := range strings.Lines(own) {
 		id, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		names, path, ok := strings.Cut(rest, ":")

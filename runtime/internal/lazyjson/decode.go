@@ -179,8 +179,8 @@ func (d *decoder) object(v reflect.Value) {
 	switch v = target(v); {
 	case !v.IsValid():
 		set = func(string) { d.value(reflect.Value{}) }
-	case v.Kind() == reflect.Struct && !isText(v):
-		of := fieldsOf(v.Type())
+	case v.Kind() == reflect.Struct && !structOf(v.Type()).isText:
+		of := structOf(v.Type()).fields
 		set = func(name string) { d.value(of.find(v, name)) }
 	case v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String:
 		if v.IsNil() {
@@ -486,14 +486,45 @@ type field struct {
 // fields are those of one struct type.
 type fields []field
 
-// known has the fields of the structs that were met so far.
-var known sync.Map // reflect.Type → fields
+// structure is what is to be known of a struct type.
+type structure struct {
+	fields
+	isText bool // a text stands for it
+}
 
-func fieldsOf(t reflect.Type) fields {
-	if f, ok := known.Load(t); ok {
-		return f.(fields)
+// known has the structs that were met so far.
+var known = struct {
+	sync.Mutex
+	of map[reflect.Type]structure
+}{of: map[reflect.Type]structure{}}
+
+func structOf(t reflect.Type) structure {
+	known.Lock()
+	defer known.Unlock()
+	s, ok := known.of[t]
+	if !ok {
+		s = structure{fieldsOf(t), reflect.PointerTo(t).Implements(textUnmarshaler)}
+		known.of[t] = s
 	}
-	var list fields
+	return s
+}
+
+// spare is memory for fields: one piece for many types, of which each would touch pages of its own.
+var spare fields
+
+// spareFields returns an empty list with room for n fields.
+func spareFields(n int) fields {
+	if cap(spare) < n {
+		spare = make(fields, 0, max(n, 128))
+	}
+	list := spare[0:0:n]
+	spare = spare[n:n:cap(spare)]
+	return list
+}
+
+// fieldsOf is called with known locked.
+func fieldsOf(t reflect.Type) fields {
+	list := spareFields(t.NumField())
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -511,7 +542,6 @@ func fieldsOf(t reflect.Type) fields {
 			list = append(list, field{name, f.Index, omitEmpty})
 		}
 	}
-	known.Store(t, list)
 	return list
 }
 

@@ -48,7 +48,7 @@ func appendValue(b []byte, v reflect.Value) []byte {
 }
 
 func textOf(v reflect.Value) (encoding.TextMarshaler, bool) {
-	if v.Kind() != reflect.Struct {
+	if v.Kind() != reflect.Struct || !structOf(v.Type()).isText { // before it is copied for its methods
 		return nil, false
 	}
 	m, ok := v.Interface().(encoding.TextMarshaler)
@@ -57,7 +57,7 @@ func textOf(v reflect.Value) (encoding.TextMarshaler, bool) {
 
 func appendStruct(b []byte, v reflect.Value) []byte {
 	b = append(b, '{')
-	for _, f := range fieldsOf(v.Type()) {
+	for _, f := range structOf(v.Type()).fields {
 		value := v.FieldByIndex(f.index)
 		if f.omitEmpty && empty(value) {
 			continue
