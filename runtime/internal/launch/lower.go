@@ -3,6 +3,7 @@ package launch
 import (
 	"encoding/binary"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strconv"
 
@@ -276,10 +277,10 @@ func (l *lowering) detach(d plan.Detach) {
 	if l.io.Network != nil {
 		l.call(unix.SYS_SETNS, regNetwork.arg(), imm(unix.CLONE_NEWNET))
 	}
-	ignore := l.bytes(make([]byte, 32)) // struct kernel_sigaction: SIG_DFL, no flags
-	for sig := 1; sig <= 64; sig++ {
-		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
-			l.call(unix.SYS_RT_SIGACTION, imm(sig), ignore, imm(0), imm(8))
+	usual := l.bytes(make([]byte, 32)) // struct kernel_sigaction: SIG_DFL, no flags
+	for sig := unix.Signal(1); sig <= 64; sig++ {
+		if mayBeIgnored(sig) {
+			l.call(unix.SYS_RT_SIGACTION, imm(sig), usual, imm(0), imm(8))
 		}
 	}
 	l.call(unix.SYS_RT_SIGPROCMASK, imm(unix.SIG_SETMASK), l.words(0), imm(0), imm(8))
@@ -294,6 +295,17 @@ func (l *lowering) detach(d plan.Detach) {
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(child.TimerSlack), imm(0), imm(0), imm(0))
 	l.call(unix.SYS_UMASK, imm(0))
 	l.call(unix.SYS_SETSID)
+}
+
+// mayBeIgnored tells whether this process ignores a signal, as its parent did or on purpose. Handlers the clone has undone already
+// (CLONE_CLEAR_SIGHAND); and Go's runtime has given one to each signal but for those of job control, and but for what package signal
+// knows to be ignored.
+func mayBeIgnored(sig unix.Signal) bool {
+	switch sig {
+	case unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+		return true
+	}
+	return signal.Ignored(sig)
 }
 
 // closeAllBut closes every descriptor above those that the process inherits and that is not in keep.
