@@ -137,15 +137,15 @@ func (f *forking) clone() (int, syscall.Errno) {
 //go:norace
 //go:nocheckptr
 func interpret(m *machine) {
-	pc := 0
+	s, pc := &m.first, 0
 	for {
-		op := &m.ops[pc]
+		op := &s.ops[pc]
 		var a [6]uintptr
 		for i := range a {
 			w := uintptr(op.words[i])
 			switch Kind(op.kinds >> (kindBits * i) & kindMask) {
 			case Data:
-				w += uintptr(m.data)
+				w += uintptr(s.data)
 			case Reg:
 				w = m.regs[w]
 			}
@@ -164,15 +164,18 @@ func interpret(m *machine) {
 		case OpReturn:
 			pc = m.back
 			continue
+		case OpContinue:
+			s, pc = m.rest, 0
+			continue
 		case OpSet:
 			r = a[0]
 		case OpStore32:
 			// The offset was checked when the program was loaded.
-			*(*uint32)(unsafe.Add(m.data, op.words[0])) = uint32(a[1])
+			*(*uint32)(unsafe.Add(s.data, op.words[0])) = uint32(a[1])
 		case OpLoad32:
-			r = uintptr(*(*uint32)(unsafe.Add(m.data, op.words[0])))
+			r = uintptr(*(*uint32)(unsafe.Add(s.data, op.words[0])))
 		case OpTest:
-			if *(*uint32)(unsafe.Add(m.data, op.words[0]))&uint32(a[1]) != uint32(a[2]) {
+			if *(*uint32)(unsafe.Add(s.data, op.words[0]))&uint32(a[1]) != uint32(a[2]) {
 				errno = syscall.Errno(a[3])
 			}
 		case OpFail:
@@ -192,7 +195,7 @@ func interpret(m *machine) {
 		}
 		next := -1
 		for i := op.branch; i < op.branch+uint32(op.branches); i++ {
-			if b := &m.branches[i]; b.Errno == -1 || b.Errno == int32(errno) {
+			if b := &s.branches[i]; b.Errno == -1 || b.Errno == int32(errno) {
 				next = int(b.To)
 				break
 			}

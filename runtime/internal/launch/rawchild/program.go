@@ -41,6 +41,8 @@ const (
 	// OpCall continues at instruction Args[0], and OpReturn behind the last OpCall. Calls do not nest.
 	OpCall
 	OpReturn
+	// OpContinue goes on at the start of the program that Program.Rest was filled with, with the registers as they are.
+	OpContinue
 )
 
 // CallersStep is the step of instructions that OpCall leads to: that of the call.
@@ -114,7 +116,9 @@ type Program struct {
 	// SharedData: Data is a shared mapping, which the child writes to.
 	SharedData bool
 	Relocs     []Reloc
-	Init       [Registers]uint64 // first values of the registers
+	Init       [Registers]uint64 // first values of the registers; that of a Rest's program does not matter
+	// Rest is where OpContinue leads; nil without one. The caller closes it once the program is started.
+	Rest *Room
 }
 
 // Report is what the child writes, in the machine's byte order, to the descriptor in ReportReg.
@@ -160,6 +164,9 @@ func (p *Program) Validate() error {
 			if first.Kind != Imm || first.Word >= uint64(len(p.Ops)) {
 				return fmt.Errorf("program: instruction %d: jump to %d beyond %d (this is a bug)", i, first.Word, len(p.Ops))
 			}
+		}
+		if op.Nr == OpContinue && p.Rest == nil {
+			return fmt.Errorf("program: instruction %d: there is nothing to continue with (this is a bug)", i)
 		}
 		if int(op.branch)+int(op.branches) > len(p.Branches) {
 			return fmt.Errorf("program: instruction %d: branches at %d beyond %d (this is a bug)", i, op.branch, len(p.Branches))

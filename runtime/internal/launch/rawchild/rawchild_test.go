@@ -2,6 +2,7 @@ package rawchild_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -170,6 +171,62 @@ func TestHeap(t *testing.T) {
 	}
 }
 
+// TestRoom: a child begins with one program, and goes on with another that is made when it runs; registers are kept, data is not.
+func TestRoom(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	wait, tell, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tell.Close()
+	room, err := rawchild.NewRoom()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer room.Close()
+	write := func(n uint64) instruction { return op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(0), imm(n)) }
+	last := op(rawchild.OpFail, imm(uint64(unix.ENOTRECOVERABLE)))
+	first := program(write(5), into(op(rawchild.OpSet, imm(6)), 9), op(unix.SYS_READ, imm(uint64(wait.Fd())), data(8), imm(1)), op(rawchild.OpContinue), last)
+	first.Data, first.Rest = make([]byte, 16), room
+	copy(first.Data, "first")
+	first.Init[rawchild.ReportReg] = uint64(w.Fd())
+	pid, fd, err := rawchild.Start(first, rawchild.Clone{PidNS: -1})
+	w.Close()
+	wait.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+
+	rest := room.Program(4, 4, 16)
+	second := program(write(6), on(op(unix.SYS_CLOSE, imm(1<<30)), int32(unix.EBADF), 3), exit(1), op(unix.SYS_EXIT_GROUP, reg(9)), last)
+	rest.Ops, rest.Branches = append(rest.Ops, second.Ops...), append(rest.Branches, second.Branches...)
+	rest.Data = append(rest.Data, "second"...)
+	if err := room.Fill(&rest); err != nil {
+		t.Fatal(err)
+	}
+	tell.Write([]byte{1})
+	out, _ := io.ReadAll(r)
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if string(out) != "firstsecond" || status.ExitStatus() != 6 {
+		t.Errorf("output %q, status %x", out, status)
+	}
+
+	large := room.Program(1, 1, 1)
+	large.Ops = append(large.Ops, last.Op)
+	large.Data = append(large.Data, make([]byte, 2<<20)...)
+	if err := room.Fill(&large); !errors.Is(err, rawchild.ErrRoom) {
+		t.Errorf("a large program: %v", err)
+	}
+}
+
 // TestRefused: what the child could not survive is refused before the fork.
 func TestRefused(t *testing.T) {
 	last := op(rawchild.OpFail, imm(1))
@@ -185,6 +242,7 @@ func TestRefused(t *testing.T) {
 		"branch":     program(on(exit(0), -1, -1), last),
 		"relocation": {Ops: []rawchild.Op{last.Op}, Relocs: []rawchild.Reloc{{At: 0}}},
 		"test":       program(op(rawchild.OpTest, imm(0)), last),
+		"continue":   program(op(rawchild.OpContinue), last),
 	} {
 		if pid, _, err := rawchild.Start(p, rawchild.Clone{PidNS: -1}); err == nil || !strings.Contains(err.Error(), "bug") {
 			t.Errorf("%s: pid %d, %v", name, pid, err)
