@@ -267,6 +267,7 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 	}
 	c.facts = e.facts(cg)
 	c.facts.CgroupsLater = e.cgroups.Mode == cgroup.V1 && !cg.NeedsPid() && !c.facts.NoCgroup && !c.facts.Restricted
+	c.facts.NetworkLater = c.detached && !c.facts.Restricted // a shim has threads for it: see makeNetwork
 	if !r.NoNewKeyring {
 		if c.facts.Keyring, err = keyringName(r.ID); err != nil {
 			return nil, nil, err
@@ -355,14 +356,18 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 		defer unix.Close(res.Door)
 	}
 	res.Born = func(pid int) (known func() error, err error) {
+		defer gate.CloseChildEnds() // while they are open, what is written to a child that has ended is not an error
 		if known, err = c.born(pid); err != nil {
 			return nil, err
 		}
 		if r.Forked != nil {
 			r.Forked()
 		}
-		if res.Permitted {
-			err = gate.Permit()
+		if res.Permitted { // then it does not wait for us any more
+			if err = known(); err == nil {
+				err = gate.Permit()
+			}
+			known = nil
 		}
 		return known, err
 	}

@@ -127,7 +127,7 @@ func (d *Detached) compile() error {
 	if d.plan != nil {
 		return nil
 	}
-	c := &Container{engine: d.engine, id: d.id, bundle: d.record.Bundle}
+	c := &Container{engine: d.engine, id: d.id, bundle: d.record.Bundle, detached: true}
 	_, p, err := c.prepare(CreateRequest{ID: d.id, Bundle: d.record.Bundle, Config: d.record.Detached.Config})
 	d.plan = p
 	return err

@@ -116,6 +116,22 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestLargeEnvironment: a program that is too large to follow while its child works is made before.
+func TestLargeEnvironment(t *testing.T) {
+	testkit.NoLeaks(t)
+	s := testkit.Spec("sh", "-c", "cat /proc/1/environ | wc -c")
+	const variables, size = 15, 100 << 10
+	s.Process.Env = nil
+	for i := range variables {
+		s.Process.Env = append(s.Process.Env, fmt.Sprintf("V%02d=%s", i, strings.Repeat("x", size)))
+	}
+	s.Process.Env = append(s.Process.Env, "PATH=/bin", "HOME=/")
+	want := variables*(size+len("V00=")+1) + len("PATH=/bin") + 1 + len("HOME=/") + 1
+	if out, exit := run(t, s); strings.TrimSpace(out) != strconv.Itoa(want) || exit.Status != 0 {
+		t.Errorf("the environment has %.100q bytes, status %d; want %d", out, exit.Status, want)
+	}
+}
+
 // TestEnvironment asserts what a plain container looks like from inside.
 func TestEnvironment(t *testing.T) {
 	testkit.NoLeaks(t)

@@ -43,8 +43,9 @@ const noLabel label = -1
 type asm struct {
 	p       rawchild.Program
 	step    int32
-	labels  []int32 // by label: the instruction, -1 while unbound
-	strings map[string]rawchild.Arg
+	labels  []int32                 // by label: the instruction, -1 while unbound
+	empty   rawchild.Arg            // where the empty string is, which most calls on descriptors take
+	strings map[string]rawchild.Arg // stand-ins: see lateHome
 	shared  map[string]rawchild.Arg // see scratch
 	hows    []how
 	err     error // the first string that is none for the kernel, in errStep
@@ -58,13 +59,21 @@ const (
 	usualData     = 12 << 10
 	usualLabels   = 320
 	usualBranches = 420
-	usualStrings  = 100
+	usualHows     = 24
 )
 
-func newAsm() *asm {
-	return &asm{strings: make(map[string]rawchild.Arg, usualStrings), shared: map[string]rawchild.Arg{}, labels: make([]int32, 0, usualLabels),
-		p: rawchild.Program{Ops: make([]rawchild.Op, 0, usualOps), Branches: make([]rawchild.Branch, 0, usualBranches),
-			Data: make([]byte, 0, usualData)}}
+func newAsm() *asm { return asmOf(newProgram(usualOps, usualBranches, usualData)) }
+
+// shortAsm is newAsm for some steps.
+func shortAsm() *asm { return asmOf(newProgram(64, 16, 512)) }
+
+func newProgram(ops, branches, data int) rawchild.Program {
+	return rawchild.Program{Ops: make([]rawchild.Op, 0, ops), Branches: make([]rawchild.Branch, 0, branches), Data: make([]byte, 0, data)}
+}
+
+// asmOf assembles a program that is empty yet.
+func asmOf(p rawchild.Program) *asm {
+	return &asm{shared: map[string]rawchild.Arg{}, labels: make([]int32, 0, usualLabels), hows: make([]how, 0, usualHows), p: p}
 }
 
 func imm[T ~int | ~int32 | ~uint32 | ~uint64 | ~uintptr](v T) rawchild.Arg {
@@ -91,9 +100,12 @@ func (a *asm) bytes(b []byte) rawchild.Arg {
 	return at
 }
 
-// str puts a NUL-terminated string into the data, once. One with a NUL in it would be a shorter one to the kernel than to
-// those who checked it.
+// str puts a NUL-terminated string into the data. One with a NUL in it would be a shorter one to the kernel than to those who checked
+// it.
 func (a *asm) str(s string) rawchild.Arg {
+	if s == "" && a.empty != (rawchild.Arg{}) {
+		return a.empty
+	}
 	if arg, ok := a.strings[s]; ok {
 		return arg
 	}
@@ -102,7 +114,9 @@ func (a *asm) str(s string) rawchild.Arg {
 	}
 	at := a.align()
 	a.p.Data = append(append(a.p.Data, s...), 0)
-	a.strings[s] = at
+	if s == "" {
+		a.empty = at
+	}
 	return at
 }
 

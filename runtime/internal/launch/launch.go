@@ -124,6 +124,15 @@ func (e *StepError) Unwrap() error { return e.Err }
 // Start launches the process of a plan as far as its last gate (a container's init, stopped) or past execve (an exec). On
 // any error, and when ctx ends before it is there, nothing is left of it.
 func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
+	c, err := start(ctx, p, r, firstPart(p, r))
+	if errors.Is(err, rawchild.ErrRoom) {
+		return start(ctx, p, r, len(p.Steps)) // before its caller has done anything for it
+	}
+	return c, err
+}
+
+// start is Start with a program that has the first steps; the rest follows while the child carries these out.
+func start(ctx context.Context, p *plan.Plan, r *Resources, first int) (*Child, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -148,7 +157,17 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 	if err := pipes.addLate(r); err != nil {
 		return nil, err
 	}
-	l := lower(p, prep, &stdio.r, pipes)
+	f := &flight{plan: p, r: r, pipes: pipes, prep: prep, stdio: stdio, sent: -1}
+	defer f.closeRoom()
+	var l *lowering
+	if first < len(p.Steps) {
+		if l, err = f.lowerFirst(first, &stdio.r); err != nil {
+			return nil, err
+		}
+	} else {
+		l = lower(p, prep, &stdio.r, pipes)
+		f.points = l.points
+	}
 	if l.err != nil {
 		return nil, NewStepError(p, l.errStep, l.err)
 	}
@@ -167,7 +186,6 @@ func Start(ctx context.Context, p *plan.Plan, r *Resources) (*Child, error) {
 		defer times.close()
 	}
 	began := now()
-	f := &flight{plan: p, r: r, pipes: pipes, prep: prep, points: l.points, sent: -1}
 	err = f.fork(prog)
 	pipes.closeChildEnds()
 	if err != nil {
@@ -195,6 +213,7 @@ type flight struct {
 	r        *Resources
 	pipes    *pipes
 	prep     *prepared
+	stdio    *stdio
 	points   []point
 	asked    int // how often the child asked for one
 	child    *Child
@@ -202,6 +221,8 @@ type flight struct {
 	devices  devices
 	sent     int          // the descriptor that came with the last report, or -1
 	known    func() error // see Resources.Born
+	room     *rawchild.Room
+	rest     func() error // fills the room
 }
 
 func (f *flight) fork(prog *rawchild.Program) error {
@@ -274,14 +295,35 @@ func (f *flight) abort() {
 	}
 }
 
+// release closes what only the child has a use for.
+func (f *flight) release() {
+	f.prep.release(f.plan)
+	f.stdio.close()
+	f.pipes.closeLates()
+	f.closeRoom()
+}
+
+func (f *flight) closeRoom() {
+	if f.room != nil {
+		f.room.Close()
+		f.room = nil
+	}
+}
+
 // follow answers the child's reports until it is where the plan ends.
 func (f *flight) follow(ctx context.Context) error {
+	if f.rest != nil {
+		if err := f.rest(); err != nil {
+			return err
+		}
+	}
 	if err := f.makeLate(); err != nil {
 		return err
 	}
 	if err := f.born(); err != nil {
 		return err
 	}
+	f.release()
 	last := 0
 	for {
 		rep, err := f.next(ctx)
@@ -442,7 +484,7 @@ func (f *flight) rootPath() string {
 func (f *flight) answer() error { return f.say([]byte{1}) }
 
 func (f *flight) say(answer []byte) error {
-	if _, err := f.pipes.answers.Write(answer); err != nil && !errors.Is(err, unix.EPIPE) {
+	if _, err := unix.Write(f.pipes.answers, answer); err != nil && !errors.Is(err, unix.EPIPE) {
 		return fmt.Errorf("answer the child: %w", err)
 	}
 	return nil // EPIPE: it is dead, and the next read of its reports says so
@@ -526,8 +568,9 @@ func (f *flight) stop() error {
 
 // pipes are the pipes between the caller and the child.
 type pipes struct {
-	reports, answers *os.File // the caller's ends, pollable
-	report, control  int      // the child's ends, which block; -1 once closed
+	reports         *os.File // the caller's end, pollable
+	answers         int      // the caller's end, which blocks: an answer fits into an empty pipe, and the child reads each
+	report, control int      // the child's ends, which block; -1 once closed
 	// lates and late are the ends of the socket for what the caller makes while the child works; -1 when it makes nothing.
 	lates, late int
 }
@@ -550,8 +593,7 @@ func makePipes(files bool) (*pipes, error) {
 		return nil, fmt.Errorf("make control pipe: %w", err)
 	}
 	unix.SetNonblock(up[0], true)
-	unix.SetNonblock(down[1], true)
-	return &pipes{reports: os.NewFile(uintptr(up[0]), "reports"), answers: os.NewFile(uintptr(down[1]), "answers"),
+	return &pipes{reports: os.NewFile(uintptr(up[0]), "reports"), answers: down[1],
 		report: up[1], control: down[0], lates: -1, late: -1}, nil
 }
 
@@ -569,11 +611,16 @@ func (p *pipes) closeChildEnds() {
 	}
 }
 
-func (p *pipes) close() {
-	p.closeChildEnds()
+func (p *pipes) closeLates() {
 	if p.lates >= 0 {
 		unix.Close(p.lates)
+		p.lates = -1
 	}
+}
+
+func (p *pipes) close() {
+	p.closeChildEnds()
+	p.closeLates()
 	p.reports.Close()
-	p.answers.Close()
+	unix.Close(p.answers)
 }

@@ -51,10 +51,24 @@ type lowering struct {
 
 // lower assembles the program of a plan. It allocates everything that the child will touch.
 func lower(pl *plan.Plan, prep *prepared, r *Resources, ends *pipes) *lowering {
-	l := &lowering{asm: newAsm(), plan: pl, prep: prep, io: r, control: ends.control, report: ends.report, late: ends.late}
+	l := newLowering(newAsm(), pl, prep, r, ends)
+	l.steps(0, len(pl.Steps))
+	l.answers()
+	return l
+}
+
+func newLowering(a *asm, pl *plan.Plan, prep *prepared, r *Resources, ends *pipes) *lowering {
+	l := &lowering{asm: a, plan: pl, prep: prep, io: r, control: ends.control, report: ends.report, late: ends.late}
 	l.gateMsg = l.bytes(make([]byte, rawchild.ReportSize))
 	l.p.Init[regReport] = uint64(l.report)
-	for i, s := range pl.Steps {
+	return l
+}
+
+// steps lowers the steps of a plan from one to, but not including, another.
+func (l *lowering) steps(from, to int) {
+	r := l.io
+	for i, s := range l.plan.Steps[from:to] {
+		i += from
 		l.step = int32(i)
 		if r.Trace {
 			c := l.bytes(make([]byte, 16))
@@ -66,8 +80,6 @@ func lower(pl *plan.Plan, prep *prepared, r *Resources, ends *pipes) *lowering {
 		}
 		l.action(i, s.Do)
 	}
-	l.answers()
-	return l
 }
 
 func (l *lowering) action(i int, do plan.Action) {

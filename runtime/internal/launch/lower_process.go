@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/runtime/internal/launch/rawchild"
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 )
 
@@ -146,7 +147,7 @@ const (
 // readHome reads the variable HOME, which only the caller can find out, into the environment.
 func (l *lowering) readHome() {
 	home := l.bytes(make([]byte, homeSize))
-	l.strings[lateHome] = home
+	l.strings = map[string]rawchild.Arg{lateHome: home}
 	if l.plan.SendsFiles { // the caller cannot look at the process's root
 		l.openat2(cwd, "/", opath|unix.O_DIRECTORY, 0, 0).to(t0)
 		l.lend(gateHome, t0.arg())

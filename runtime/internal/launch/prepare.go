@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,24 @@ func (p *prepared) close() {
 	for _, fd := range p.userNSs {
 		unix.Close(fd)
 	}
+}
+
+// release closes what only the child has a use for once it is there. Its caller has time for that while the child works, and not when the
+// program runs.
+func (p *prepared) release(pl *plan.Plan) {
+	keep := []int{p.root} // see answerPoint
+	for i, fd := range p.step {
+		if _, ok := pl.Steps[i].Do.(plan.MountFS); ok {
+			keep = append(keep, fd) // see copyUp
+		}
+	}
+	p.fds = slices.DeleteFunc(p.fds, func(fd int) bool {
+		drop := !slices.Contains(keep, fd)
+		if drop {
+			unix.Close(fd)
+		}
+		return drop
+	})
 }
 
 func (p *prepared) take(i, fd int) {

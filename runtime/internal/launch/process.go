@@ -82,6 +82,7 @@ func (s *stdio) close() {
 	for _, fd := range s.extra {
 		unix.Close(fd)
 	}
+	s.extra = nil
 }
 
 // traceBuffer is a program's data in memory that the child shares with us.

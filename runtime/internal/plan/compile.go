@@ -129,8 +129,8 @@ func (c *compiler) enter() error {
 	user := c.facts.User != nil
 	clone := Clone{New: c.newNS &^ NewCgroup}
 	late := c.newNS & NewCgroup // after the cgroup was entered
-	if c.later = c.mayEnterLater(); c.later {
-		late |= clone.New & NewNet // takes the kernel as long as the clone does, and the caller has other things to do
+	if c.later = c.mayEnterLater(); c.later || c.facts.NetworkLater && !c.inUserNS() {
+		late |= clone.New & NewNet // takes the kernel longer than the clone does, and the caller has other things to do
 		clone.New &^= NewNet
 	}
 	offsets := c.spec.Linux.TimeOffsets
