@@ -33,13 +33,14 @@ func (e *Engine) DeleteDetached(ctx context.Context, id string, force bool) erro
 }
 
 func (d *Detached) delete(ctx context.Context, force bool) error {
-	state, err := d.state()
-	switch {
-	case force:
-	case err != nil:
-		return err
-	case lifecycle.Decide(state, lifecycle.Delete) != lifecycle.Allowed:
-		return errorf(FailedPrecondition, nil, "cannot delete container %s that is not stopped: %s", d.id, state)
+	if !force {
+		state, err := d.state()
+		if err != nil {
+			return err
+		}
+		if lifecycle.Decide(state, lifecycle.Delete) != lifecycle.Allowed {
+			return errorf(FailedPrecondition, nil, "cannot delete container %s that is not stopped: %s", d.id, state)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTime)
 	defer cancel()
