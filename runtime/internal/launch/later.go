@@ -83,3 +83,15 @@ func (f *flight) makeLate() error {
 	}
 	return nil
 }
+
+// writeAside does what the caller does of the plan while the child goes on.
+func (f *flight) writeAside() error {
+	for i, s := range f.plan.Steps {
+		if a, ok := s.Do.(plan.ScoreAdj); ok && a.Aside {
+			if err := f.scoreAdj(a); err != nil {
+				return NewStepError(f.plan, i, err)
+			}
+		}
+	}
+	return nil
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -320,6 +321,9 @@ func (f *flight) follow(ctx context.Context) error {
 	if err := f.makeLate(); err != nil {
 		return err
 	}
+	if err := f.writeAside(); err != nil {
+		return err
+	}
 	if err := f.born(); err != nil {
 		return err
 	}
@@ -446,10 +450,7 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		case plan.SetOffsets:
 			err = writeProc(f.child.Pid, timeOffsetsFile, a.Text())
 		case plan.ScoreAdj:
-			err = writeProc(f.child.Pid, "oom_score_adj", fmt.Sprint(a.Value))
-			if a.Best {
-				err = nil
-			}
+			err = f.scoreAdj(a)
 		case plan.EnterCgroup:
 			err = f.r.EnterCgroup(f.child.Pid)
 		case plan.Limits:
@@ -471,6 +472,13 @@ func (f *flight) gate(ctx context.Context, rep *rawchild.Report) (done bool, err
 		return false, fmt.Errorf("unknown report %d (this is a bug)", rep.Kind)
 	}
 	return false, f.answer()
+}
+
+func (f *flight) scoreAdj(a plan.ScoreAdj) error {
+	if err := writeProc(f.child.Pid, "oom_score_adj", strconv.Itoa(a.Value)); !a.Best {
+		return err
+	}
+	return nil
 }
 
 // rootPath is a path that leads to the root directory of the child, or to the one that it has sent.

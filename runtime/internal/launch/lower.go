@@ -335,6 +335,9 @@ func (l *lowering) closeAllBut(keep []int) {
 }
 
 func (l *lowering) scoreAdj(a plan.ScoreAdj) {
+	if a.Aside {
+		return // see writeAside
+	}
 	if a.Gate {
 		l.gate(gateStep)
 		return

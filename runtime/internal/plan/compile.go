@@ -155,7 +155,7 @@ func (c *compiler) enter() error {
 	if !c.later {
 		c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
 	}
-	c.scoreAdj()
+	c.scoreAdj(late&NewNet != 0)
 	if user && c.newNS&NewUser == 0 { // else once it has its ids, which its caller writes
 		c.add("", Hide{})
 	}
@@ -247,8 +247,9 @@ func (c *compiler) keyring(p *specs.Process) {
 }
 
 // scoreAdj plans oom_score_adj. Nobody may inherit the shim's own: without a value in the spec it is 0, as far as the kernel lets us.
-func (c *compiler) scoreAdj() {
-	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0 && c.facts.User == nil}
+// scoreAdj plans oom_score_adj; aside: the child need not wait for it.
+func (c *compiler) scoreAdj(aside bool) {
+	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0 && c.facts.User == nil, Aside: aside && !c.inUserNS() && c.facts.User == nil}
 	from := ""
 	if p := c.spec.Process; p != nil && p.OOMScoreAdj != nil {
 		s.Value, s.Best, from = *p.OOMScoreAdj, false, "process.oomScoreAdj"

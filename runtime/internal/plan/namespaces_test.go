@@ -35,6 +35,38 @@ func TestNamespacePlans(t *testing.T) {
 	})
 }
 
+// TestNetworkLater: what takes the child long it does when its caller has something else to do, which includes what the child can leave
+// to that.
+func TestNetworkLater(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*specs.Spec)
+		late   bool
+	}{
+		{"a new one", func(*specs.Spec) {}, true},
+		{"with a cgroup namespace", func(s *specs.Spec) { addNamespace(s, specs.CgroupNamespace, "") }, true},
+		{"the caller's", func(s *specs.Spec) { dropNamespace(s, specs.NetworkNamespace) }, false},
+		{"a user namespace's", userNamespace, false},
+	} {
+		spec := testkit.Spec("true")
+		tc.change(spec)
+		f := facts(true)
+		f.NetworkLater = true
+		p, err := plan.Compile(spec, "/bundle", f, plan.Options{ID: "x", RootPath: "/r"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clone, _ := plan.Find[plan.Clone](p)
+		unshare, _ := plan.Find[plan.Unshare](p)
+		if late := unshare.New&plan.NewNet != 0; late != tc.late || late && clone.New&plan.NewNet != 0 {
+			t.Errorf("%s: %s; %s", tc.name, clone, unshare)
+		}
+		if score, _ := plan.Find[plan.ScoreAdj](p); score.Aside != tc.late {
+			t.Errorf("%s: %+v", tc.name, score)
+		}
+	}
+}
+
 // TestCgroupsLater: a child that may goes ahead while its cgroups are made, as far as to what wants it to be in there.
 func TestCgroupsLater(t *testing.T) {
 	hook := []specs.Hook{{Path: "/hook"}}

@@ -41,9 +41,10 @@ const (
 	InChild Where = iota
 	AtGate
 	AtFork
+	Aside
 )
 
-func (w Where) String() string { return [...]string{"child", "gate ", "fork "}[w] }
+func (w Where) String() string { return [...]string{"child", "gate ", "fork ", "aside"}[w] }
 
 // String prints the plan numbered, one step a line: place, config path, what is done.
 func (p *Plan) String() string {

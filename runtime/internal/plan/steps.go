@@ -129,10 +129,17 @@ type ScoreAdj struct {
 	Gate bool
 	// Best: nobody asked for the value; a kernel that refuses it is not an error.
 	Best bool
+	// Aside: the caller writes it while the child goes on, as it has nothing else to do then.
+	Aside bool
 }
 
-// Where is the child, unless it may not.
-func (s ScoreAdj) Where() Where { return gateOrChild(s.Gate) }
+// Where is the child, unless it may not, or need not.
+func (s ScoreAdj) Where() Where {
+	if s.Aside {
+		return Aside
+	}
+	return gateOrChild(s.Gate)
+}
 
 func (s ScoreAdj) String() string { return fmt.Sprintf("set oom_score_adj to %d", s.Value) }
 
