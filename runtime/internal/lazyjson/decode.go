@@ -179,9 +179,12 @@ func (d *decoder) object(v reflect.Value) {
 	switch v = target(v); {
 	case !v.IsValid():
 		set = func(string) { d.value(reflect.Value{}) }
-	case v.Kind() == reflect.Struct && !structOf(v.Type()).isText:
-		of := structOf(v.Type()).fields
-		set = func(name string) { d.value(of.find(v, name)) }
+	case v.Kind() == reflect.Struct:
+		of := structOf(v.Type())
+		if of.isText {
+			d.mismatch("an object", v)
+		}
+		set = func(name string) { d.value(of.fields.find(v, name)) }
 	case v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String:
 		if v.IsNil() {
 			v.Set(reflect.MakeMap(v.Type()))
