@@ -227,6 +227,47 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestBeside: a process beside shares its caller's memory and nobody else's descriptors, and gives no signal when it ends.
+func TestBeside(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	word := make([]byte, 8)
+	p := program(op(rawchild.OpStore32, data(0), imm(7)), op(unix.SYS_WRITE, reg(rawchild.ReportReg), data(0), imm(4)),
+		op(unix.SYS_CLOSE, imm(uint64(r.Fd()))), exit(0), op(rawchild.OpFail, imm(1)))
+	p.Data, p.SharedData = word, true
+	p.Init[rawchild.ReportReg] = uint64(w.Fd())
+	b, err := rawchild.StartBeside(p)
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(r) // the descriptor is still ours
+	if binary.NativeEndian.Uint32(out) != 7 || err != nil {
+		t.Errorf("output %q, %v", out, err)
+	}
+	b.Wait()
+	if binary.NativeEndian.Uint32(word) != 7 {
+		t.Errorf("the memory that both have holds %v", word)
+	}
+	b.End()
+
+	wait := program(op(unix.SYS_PPOLL), op(rawchild.OpFail, imm(1)))
+	if b, err = rawchild.StartBeside(wait); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("who waits for children finds %d, %v", pid, err)
+	}
+	b.End()
+	b.End()
+	if _, err := rawchild.StartBeside(program(exit(0))); err == nil || !strings.Contains(err.Error(), "bug") {
+		t.Errorf("a program that falls off its end: %v", err)
+	}
+}
+
 // TestRefused: what the child could not survive is refused before the fork.
 func TestRefused(t *testing.T) {
 	last := op(rawchild.OpFail, imm(1))
