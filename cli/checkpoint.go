@@ -131,6 +131,9 @@ func restore(ctx context.Context, c *call) (int, error) {
 	}
 	r := engine.CreateRequest{Restore: &engine.RestoreRequest{Criu: common, TCPClose: c.opts.on("tcp-close"), LSMProfile: c.opts.text("lsm-profile"),
 		LSMMountContext: c.opts.text("lsm-mount-context")}}
+	if err := c.begin(&r); err != nil {
+		return 0, err
+	}
 	if c.opts.on("detach") {
 		i := newInterruption(ctx)
 		defer i.stop()

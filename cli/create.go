@@ -13,22 +13,32 @@ import (
 )
 
 func create(ctx context.Context, c *call) (int, error) {
+	var r engine.CreateRequest
+	if err := c.begin(&r); err != nil {
+		return 0, err
+	}
+	defer r.Begun.Close()
 	i := newInterruption(ctx)
 	defer i.stop()
 	e, err := c.engine()
 	if err != nil {
 		return 0, err
 	}
-	_, _, err = c.create(i, e, engine.CreateRequest{}, true)
+	_, _, err = c.create(i, e, r, true)
 	return 0, err
 }
 
-// create makes the container that the operands and options ask for. detach: this process does not stay with it. The caller
+// begin begins with the container that the operands and options ask for.
+func (c *call) begin(r *engine.CreateRequest) error {
+	if err := c.request(r); err != nil {
+		return err
+	}
+	return engine.Begin(r)
+}
+
+// create makes the container that was begun with. detach: this process does not stay with it. The caller
 // owns the master of its terminal, nil if that was sent away or there is none.
 func (c *call) create(ctx *interruption, e *engine.Engine, r engine.CreateRequest, detach bool) (*engine.Detached, *os.File, error) {
-	if err := c.request(&r); err != nil {
-		return nil, nil, err
-	}
 	fds, err := c.inheritedFDs()
 	if err != nil {
 		return nil, nil, err

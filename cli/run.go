@@ -21,12 +21,17 @@ func run(ctx context.Context, c *call) (int, error) {
 		onecpu.Threads()
 		return 0, c.runDetached(ctx)
 	}
+	r := engine.CreateRequest{Hold: true}
+	if err := c.begin(&r); err != nil {
+		return 0, err
+	}
+	defer r.Begun.Close()
 	attendant := newAttendant(ctx)
 	e, err := c.engine()
 	if err != nil {
 		return 0, err
 	}
-	r := engine.CreateRequest{Hold: true, Edit: c.reapFor(e), Forked: attendant.settle}
+	r.Edit, r.Forked = c.reapFor(e), attendant.settle
 	d, console, err := c.create(attendant.interruption, e, r, false)
 	if err != nil {
 		return 0, err
@@ -73,13 +78,18 @@ func ownPIDs(s *specs.Spec) bool {
 }
 
 func (c *call) runDetached(ctx context.Context) error {
+	r := engine.CreateRequest{Hold: true}
+	if err := c.begin(&r); err != nil {
+		return err
+	}
+	defer r.Begun.Close()
 	i := newInterruption(ctx)
 	defer i.stop()
 	e, err := c.engine()
 	if err != nil {
 		return err
 	}
-	d, _, err := c.create(i, e, engine.CreateRequest{Hold: true}, true)
+	d, _, err := c.create(i, e, r, true)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func TestRunOrphans(t *testing.T) {
 func TestTrace(t *testing.T) {
 	r := newRig(t, "true")
 	res := r.run("run", "--trace", "c")
-	if res.code != 0 || !strings.Contains(res.err, " µs    1  fork") || !strings.Contains(res.err, `execute ["true"]`) {
+	if res.code != 0 || !strings.Contains(res.err, " µs    1  beside") || !strings.Contains(res.err, `execute ["true"]`) {
 		t.Errorf("%+v", res)
 	}
 	if res := r.run("create", "--trace", "c"); res.code != 0 || strings.Count(res.err, " µs ") < 20 || !strings.Contains(res.err, "at start  ") {

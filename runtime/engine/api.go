@@ -39,8 +39,10 @@ type CreateRequest struct {
 	Bundle string
 	// Config is the absolute path of the config; "" for config.json in the bundle.
 	Config string
-	// Edit, when set, may look at the config and change it before anything is done with it. Its error is Create's.
+	// Edit, when set, may look at the config and change it, but for its namespaces, before anything is done with it. Its error is Create's.
 	Edit func(*specs.Spec) error
+	// Begun is what Begin has begun; Create does so itself otherwise, and closes it.
+	Begun *Beginning
 	// Rootfs is mounted, in order, onto Bundle/rootfs before the launch and unmounted by Delete. Empty: the spec's root.path is
 	// used as it is.
 	Rootfs []RootfsMount

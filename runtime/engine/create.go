@@ -64,6 +64,12 @@ func (u *creation) fail(err error) error {
 // create makes the container; begin makes it known to whoever is to own it.
 func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (err error) {
 	e := c.engine
+	if r.Begun == nil {
+		if err := Begin(&r); err != nil {
+			return err
+		}
+	}
+	defer r.Begun.Close()
 	cg, p, err := c.prepare(r)
 	if err != nil {
 		return err
@@ -86,8 +92,6 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 			return err
 		}
 	}
-	network := c.makeNetwork(p)
-	defer network.Close()
 	if c.dir, err = store.Make(e.opts.Root, r.ID); err != nil {
 		if errors.Is(err, os.ErrExist) {
 			return errorf(AlreadyExists, err, "container with given ID already exists: %q in %s", r.ID, e.opts.Root)
@@ -130,6 +134,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	}
 	p.SetHome(func() string { return homeIn(c.root, c.spec.Process.User.UID) })
 	makeCgroups := func() error {
+		cg.Made(r.Begun.network.Made())
 		if err := cg.Create(); err != nil {
 			return err
 		}
@@ -143,9 +148,16 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	}
 	later := false
 	if entersLater(p) && c.restoration == nil {
-		made.add(func() error { cg.Abandon(); return nil })
+		made.add(func() error {
+			cg.Made(r.Begun.network.Made())
+			cg.Abandon()
+			return nil
+		})
 		if later, err = cg.Begin(); err != nil {
 			return err
+		}
+		if later {
+			r.Begun.network.MakeDirs(cg.Directories())
 		}
 	}
 	if !later {
@@ -156,7 +168,7 @@ func (c *Container) create(ctx context.Context, r CreateRequest, begin func()) (
 	}
 	switch {
 	case c.restoration == nil:
-		err = c.launch(ctx, r, p, network, makeCgroups)
+		err = c.launch(ctx, r, p, makeCgroups)
 	case c.detached:
 		err = c.restoreDetached(ctx, r)
 	default:
@@ -187,17 +199,6 @@ func (c *Container) removeDir() error {
 		return c.dir.RemoveDir()
 	}
 	return c.dir.Remove()
-}
-
-// makeNetwork begins to make the network namespace of a container that is launched.
-func (c *Container) makeNetwork(p *plan.Plan) *launch.Network {
-	if c.restoration != nil {
-		return nil // criu makes its own
-	}
-	if c.engine.host.InUserNS {
-		return nil // a thread could not go back to one that is not the user namespace's: the clone makes it
-	}
-	return launch.MakeNetwork(p)
 }
 
 // abort ends an init that was launched for nothing.
@@ -233,15 +234,10 @@ func (e *Engine) logRemarks(p *plan.Plan, about ...any) {
 // prepare does everything that touches nothing: whatever is wrong with the request is said before anything is made.
 func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, err error) {
 	e := c.engine
-	if !filepath.IsAbs(r.Bundle) {
-		return nil, nil, errorf(InvalidArgument, nil, "bundle %q is not an absolute path", r.Bundle)
-	}
-	config := r.Config
-	if config == "" {
-		config = bundle.ConfigFile(r.Bundle)
-	}
-	if c.spec, err = bundle.Load(config); err != nil {
-		return nil, nil, errorf(InvalidArgument, err, "%v", err)
+	if r.Begun != nil {
+		c.spec = r.Begun.spec
+	} else if c.spec, err = r.load(); err != nil {
+		return nil, nil, err
 	}
 	if r.Edit != nil {
 		if err := r.Edit(c.spec); err != nil {
@@ -267,7 +263,6 @@ func (c *Container) prepare(r CreateRequest) (cg *cgroup.Cgroup, p *plan.Plan, e
 	}
 	c.facts = e.facts(cg)
 	c.facts.CgroupsLater = e.cgroups.Mode == cgroup.V1 && !cg.NeedsPid() && !c.facts.NoCgroup && !c.facts.Restricted
-	c.facts.NetworkLater = c.detached && !c.facts.Restricted // a shim has threads for it: see makeNetwork
 	if !r.NoNewKeyring {
 		if c.facts.Keyring, err = keyringName(r.ID); err != nil {
 			return nil, nil, err
@@ -332,7 +327,7 @@ func entersLater(p *plan.Plan) bool {
 }
 
 // launch makes init, as far as `created`. makeCgroups makes what is left to make of the cgroups of one that enters them later.
-func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, network *launch.Network, makeCgroups func() error) error {
+func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, makeCgroups func() error) error {
 	leave := c.detached && !r.Hold // init waits on for whoever starts it
 	makeGate := store.NewGate
 	if leave {
@@ -344,8 +339,8 @@ func (c *Container) launch(ctx context.Context, r CreateRequest, p *plan.Plan, n
 	}
 	res := c.engine.resources(r.Stdio)
 	res.StartGate, res.Verdict = gate.StartRead, gate.VerdictWrite
+	res.Network = r.Begun.network
 	res.Trace, res.FailStep = r.Trace, r.FailStep
-	res.Network = network
 	res.Detached, res.Preserve = leave, r.Preserve
 	res.Permitted = c.startsItself(r)
 	if c.facts.User != nil && !res.Permitted {

@@ -26,10 +26,10 @@ type Explanation struct {
 // PlanStep is one step of a launch plan.
 type PlanStep struct {
 	Number int      `json:"number,omitempty"` // in the launch plan, from 1, as in traces and errors; 0: before or after the launch
-	Place  string   `json:"place"`            // fork: by the clone itself; child: by the new process; gate: by the runtime, while that waits; aside: by the runtime, while that goes on; caller: by the runtime
+	Place  string   `json:"place"`            // beside: by a process of its own, meanwhile; fork: by the clone itself; child: by the new process; gate: by the runtime, while that waits; aside: by the runtime, while that goes on; caller: by the runtime
 	Config string   `json:"config,omitempty"` // what asks for it in config.json; "" for what every container needs
 	What   string   `json:"what"`
-	Calls  []string `json:"calls,omitempty"` // the new process's system calls, in order, each once
+	Calls  []string `json:"calls,omitempty"` // the system calls of the process that does it, in order, each once
 }
 
 // Explain returns what CreateDetached would do, or its error, without touching anything.

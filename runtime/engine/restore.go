@@ -211,7 +211,7 @@ func (c *Container) restoreNotified(ctx context.Context, n *restoration, m criu.
 
 // setUpNetwork does for a network namespace that is made anew what create does, and what hooks do.
 func (c *Container) setUpNetwork(ctx context.Context, n *restoration) error {
-	if _, ok := plan.Find[plan.LoopbackUp](n.plan); ok {
+	if n.plan.MakesNetwork() {
 		if err := netdev.LoopbackUp(fmt.Sprintf("/proc/%d/ns/net", n.init.Pid)); err != nil {
 			return err
 		}

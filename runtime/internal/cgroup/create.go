@@ -28,6 +28,18 @@ func (c *Cgroup) Begin() (isNew bool, err error) {
 	return c.unified == "" || slices.Contains(c.begun, c.unified), err
 }
 
+// Directories are those of v1 that Create makes; who has made one of them meanwhile says so by Made.
+func (c *Cgroup) Directories() []string {
+	paths := make([]string, len(c.dirs))
+	for i, d := range c.dirs {
+		paths[i] = d.path
+	}
+	return paths
+}
+
+// Made says that directories were not there before they were made for this cgroup, as if Begin had done so.
+func (c *Cgroup) Made(paths []string) { c.begun = append(c.begun, paths...) }
+
 // Abandon removes what Begin has made, once nothing is in it any more.
 func (c *Cgroup) Abandon() {
 	for _, path := range slices.Backward(c.begun) {
@@ -59,7 +71,12 @@ func (c *Cgroup) create() (err error) {
 	// Where nothing is limited, do without what this process may not write to.
 	dirs := make([]dir, 0, len(c.dirs))
 	for _, d := range c.dirs {
-		err := mkdirAll(d.mount, d.path, &made)
+		var err error
+		if slices.Contains(c.begun, d.path) {
+			made = append(made, d.path)
+		} else {
+			err = mkdirAll(d.mount, d.path, &made)
+		}
 		if err != nil && !(d.named() && readOnly(err)) {
 			return err
 		}

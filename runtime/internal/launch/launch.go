@@ -34,8 +34,8 @@ type Resources struct {
 	Hierarchies int
 	// EnterCgroup, when set, moves the waiting child into its cgroup (a systemd scope, which begins with a process).
 	EnterCgroup func(pid int) error
-	// Network is the new network namespace of a child that does not make it itself; nil when it does, or has none.
-	Network *Network
+	// Network is what MakeNetwork has returned for the plan.
+	Network *Beside
 	// StartGate and Verdict are the child's ends of the FIFOs of a container's init.
 	StartGate, Verdict int
 	// Detached: init must not end with its caller once Born has returned; see store.Dir.MakeDetachedGate.
@@ -172,12 +172,6 @@ func start(ctx context.Context, p *plan.Plan, r *Resources, first int) (*Child, 
 	if l.err != nil {
 		return nil, NewStepError(p, l.errStep, l.err)
 	}
-	network, err := r.Network.get() // last: it may still be in the making
-	if err != nil {
-		_, step := cloneOf(p)
-		return nil, NewStepError(p, step, err)
-	}
-	l.p.Init[regNetwork] = uint64(network)
 	prog := l.finish()
 	var times *traceBuffer
 	if r.Trace {
@@ -203,7 +197,7 @@ func start(ctx context.Context, p *plan.Plan, r *Resources, first int) (*Child, 
 		return nil, err
 	}
 	if times != nil {
-		f.child.Times = times.read(l.clocks, began)
+		f.child.Times = times.read(p, l.clocks, began, r.Network)
 	}
 	return f.child, nil
 }
@@ -228,9 +222,6 @@ type flight struct {
 
 func (f *flight) fork(prog *rawchild.Program) error {
 	clone, step := cloneOf(f.plan)
-	if f.r.Network != nil {
-		clone.New &^= plan.NewNet
-	}
 	if f.r.FailStep == step+1 {
 		return NewStepError(f.plan, step, unix.EIO)
 	}

@@ -66,19 +66,22 @@ func newLowering(a *asm, pl *plan.Plan, prep *prepared, r *Resources, ends *pipe
 
 // steps lowers the steps of a plan from one to, but not including, another.
 func (l *lowering) steps(from, to int) {
-	r := l.io
-	for i, s := range l.plan.Steps[from:to] {
-		i += from
+	for i := from; i < to; i++ {
 		l.step = int32(i)
-		if r.Trace {
-			c := l.bytes(make([]byte, 16))
-			l.clocks = append(l.clocks, c)
-			l.call(unix.SYS_CLOCK_GETTIME, imm(traceClock), c)
-		}
-		if r.FailStep == i+1 {
+		l.clock()
+		if l.io.FailStep == i+1 {
 			l.fail(unix.EIO)
 		}
-		l.action(i, s.Do)
+		l.action(i, l.plan.Steps[i].Do)
+	}
+}
+
+// clock keeps the time, for who wants it.
+func (l *lowering) clock() {
+	if l.io.Trace {
+		c := l.bytes(make([]byte, 16))
+		l.clocks = append(l.clocks, c)
+		l.call(unix.SYS_CLOCK_GETTIME, imm(traceClock), c)
 	}
 }
 
@@ -91,7 +94,7 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.dir, l.news = "", nil
 	}
 	switch a := do.(type) {
-	case plan.Clone:
+	case plan.MakeNetwork, plan.Clone:
 	case plan.Detach:
 		l.detach(a)
 	case plan.Hide:
@@ -100,6 +103,9 @@ func (l *lowering) action(i int, do plan.Action) {
 		switch {
 		case a.Later:
 			l.enterLater()
+			if a.View != "" {
+				l.news = append(l.news, a.View)
+			}
 		case l.io.EnterCgroup != nil:
 			l.gate(gateStep)
 		}
@@ -136,6 +142,8 @@ func (l *lowering) action(i int, do plan.Action) {
 	case plan.Unshare:
 		l.call(unix.SYS_UNSHARE, imm(uint64(a.New)))
 		l.undumpable(a.New&plan.NewUser != 0)
+	case plan.EnterNetwork:
+		l.enterNetwork()
 	case plan.Refork:
 		l.refork()
 	case plan.MapIDs, plan.CheckIDs:
@@ -223,6 +231,8 @@ func (l *lowering) action(i int, do plan.Action) {
 		l.listener()
 	case plan.ReadHome:
 		l.readHome()
+	case plan.Bound:
+		l.limitCaps(a.Caps, a.LastCap)
 	case plan.Credentials:
 		l.credentials(a)
 	case plan.DropCaps:
@@ -286,9 +296,6 @@ func (l *lowering) dumpable(when bool) {
 func (l *lowering) detach(d plan.Detach) {
 	l.dumpable(d.Dumpable)
 	l.undumpable(!d.Dumpable)
-	if l.io.Network != nil {
-		l.call(unix.SYS_SETNS, regNetwork.arg(), imm(unix.CLONE_NEWNET))
-	}
 	usual := l.bytes(make([]byte, 32)) // struct kernel_sigaction: SIG_DFL, no flags
 	for sig := unix.Signal(1); sig <= 64; sig++ {
 		if mayBeIgnored(sig) {
@@ -303,7 +310,7 @@ func (l *lowering) detach(d plan.Detach) {
 		l.call(unix.SYS_DUP3, imm(fd), imm(i), imm(0))
 	}
 	l.closeAllBut(append(slices.Concat(l.prep.fds, l.io.CgroupTasks, l.io.Entry.all()), l.io.Proc, l.io.ContainerPidfd, l.io.InitRoot, l.report, l.control, l.late,
-		l.io.StartGate, l.io.Verdict, l.io.Door))
+		l.io.StartGate, l.io.Verdict, l.io.Door, l.io.Network.descriptor()))
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_TIMERSLACK), imm(child.TimerSlack), imm(0), imm(0), imm(0))
 	l.call(unix.SYS_UMASK, imm(0))
 	l.call(unix.SYS_SETSID)
@@ -321,8 +328,10 @@ func mayBeIgnored(sig unix.Signal) bool {
 }
 
 // closeAllBut closes every descriptor above those that the process inherits and that is not in keep.
-func (l *lowering) closeAllBut(keep []int) {
-	from := 3 + l.io.Preserve
+func (l *lowering) closeAllBut(keep []int) { l.closeFrom(3+l.io.Preserve, keep) }
+
+// closeFrom closes every descriptor from one on that is not in keep.
+func (l *lowering) closeFrom(from int, keep []int) {
 	keep = slices.DeleteFunc(slices.Clone(keep), func(fd int) bool { return fd < from })
 	slices.Sort(keep)
 	for _, fd := range slices.Compact(keep) {

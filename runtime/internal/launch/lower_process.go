@@ -30,11 +30,7 @@ func (l *lowering) credentials(c plan.Credentials) {
 	l.call(unix.SYS_CHDIR, l.str(c.Dir)).on(asUser, unix.EACCES, unix.EPERM)
 	l.store32(flag, imm(1))
 	l.bind(asUser)
-	for bit := 0; bit <= c.LastCap; bit++ {
-		if c.Caps.Bounding&(1<<bit) == 0 {
-			l.call(unix.SYS_PRCTL, imm(unix.PR_CAPBSET_DROP), imm(bit), imm(0), imm(0), imm(0))
-		}
-	}
+	l.limitCaps(c.Caps.Bounding, c.LastCap)
 	l.call(unix.SYS_PRCTL, imm(unix.PR_SET_KEEPCAPS), imm(1), imm(0), imm(0), imm(0))
 	groups := l.call(unix.SYS_SETGROUPS, imm(len(c.Groups)), l.words32(c.Groups...))
 	if len(c.Groups) == 0 {
@@ -65,6 +61,15 @@ func (l *lowering) credentials(c plan.Credentials) {
 	l.bind(gone)
 	l.fail(unix.EPERM)
 	l.bind(ok)
+}
+
+// limitCaps drops all capabilities up to the last but some from the bounding set.
+func (l *lowering) limitCaps(stay uint64, last int) {
+	for bit := range last + 1 {
+		if stay&(1<<bit) == 0 {
+			l.call(unix.SYS_PRCTL, imm(unix.PR_CAPBSET_DROP), imm(bit), imm(0), imm(0), imm(0))
+		}
+	}
 }
 
 // ownStdio gives the standard streams to the process's user, who could not open /dev/stderr otherwise. Devices are left

@@ -5,15 +5,16 @@ import (
 	"github.com/gosuda/gosudacon/runtime/internal/plan"
 )
 
-// A child that makes a network namespace is busy with that for longer than it takes to lower the steps that follow. So the program
-// that it begins with ends there, and its caller lowers the rest meanwhile.
+// A child is on its way, and then busy with its namespaces and capabilities, for as long as it takes to lower the steps that follow. So the
+// program that it begins with ends there, and its caller lowers the rest meanwhile.
 
-// firstPart returns how many steps the program has that the child begins with: all, if there is nothing to gain, if what the child writes
-// is to be read later, or if the caller is needed at a gate before.
+// firstPart returns how many steps the program has that the child begins with: all, if what the child writes is to be read later, or if the
+// caller is needed before.
 func firstPart(p *plan.Plan, r *Resources) int {
 	for i, s := range p.Steps {
-		if u, ok := s.Do.(plan.Unshare); ok && u.New&plan.NewNet != 0 {
-			return i + 1
+		switch s.Do.(type) {
+		case plan.EnterNetwork, plan.LeaveHost:
+			return i
 		}
 		if r.Trace || s.Do.Where() == plan.AtGate {
 			break

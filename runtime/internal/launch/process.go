@@ -101,29 +101,31 @@ func shareData(p *rawchild.Program) (*traceBuffer, error) {
 
 func (t *traceBuffer) close() { unix.Munmap(t.data) }
 
-// read returns how long each step took: from its start to the start of the next that was reached.
-func (t *traceBuffer) read(clocks []rawchild.Arg, began time.Duration) []time.Duration {
-	ended := now()
-	starts := make([]time.Duration, len(clocks)+1)
-	for i, c := range clocks {
-		sec, nsec := word(t.data[c.Word:]), word(t.data[c.Word+8:])
-		starts[i] = time.Duration(sec)*time.Second + time.Duration(nsec)
-	}
+// read returns how long each step took: from its start to the start of the next that was reached. The clone's own time, since it began,
+// and that of the network namespace come from elsewhere.
+func (t *traceBuffer) read(p *plan.Plan, clocks []rawchild.Arg, began time.Duration, network *Beside) []time.Duration {
 	times := make([]time.Duration, len(clocks))
-	starts[len(clocks)] = ended
-	next := ended
-	for i := len(clocks) - 1; i >= 0; i-- {
-		if starts[i] == 0 {
+	next := now()
+	for i, c := range slices.Backward(clocks) {
+		start := clockAt(t.data, c)
+		if start == 0 {
 			times[i] = -1 // not reached yet
 			continue
 		}
-		times[i] = next - starts[i]
-		next = starts[i]
+		times[i] = next - start
+		next = start
 	}
-	if len(times) > 0 {
-		times[0] += next - began // the clone itself
+	_, clone := cloneOf(p)
+	times[clone] += next - began
+	if network != nil {
+		times[networkStep(p)] = network.took()
 	}
 	return times
+}
+
+// clockAt reads what clock_gettime(2) has written.
+func clockAt(data []byte, c rawchild.Arg) time.Duration {
+	return time.Duration(word(data[c.Word:]))*time.Second + time.Duration(word(data[c.Word+8:]))
 }
 
 // traceClock is one that is the same in every time namespace.

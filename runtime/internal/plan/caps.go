@@ -41,15 +41,20 @@ func capBit(name string) (bit uint64, ok bool) {
 // capSet turns names into bits. Unknown names and those beyond granted are reported and left out: the spec says that a
 // runtime should warn, not fail (config.md, "capabilities").
 func (c *compiler) capSet(set string, names []string, granted uint64) uint64 {
-	var bits uint64
+	return capBits(names, granted, func(i int, why string) {
+		c.warn("process.capabilities." + set + "[" + strconv.Itoa(i) + "] " + names[i] + ": " + why + ", left out")
+	})
+}
+
+// capBits is capSet that tells leftOut what it leaves out.
+func capBits(names []string, granted uint64, leftOut func(i int, why string)) (bits uint64) {
 	for i, name := range names {
 		bit, ok := capBit(name)
-		at := "process.capabilities." + set + "[" + strconv.Itoa(i) + "] " + name
 		switch {
 		case !ok:
-			c.warn(at + ": unknown capability, left out")
+			leftOut(i, "unknown capability")
 		case bit&granted == 0:
-			c.warn(at + ": the runtime does not have it, left out")
+			leftOut(i, "the runtime does not have it")
 		default:
 			bits |= bit
 		}

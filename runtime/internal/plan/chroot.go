@@ -45,7 +45,7 @@ func (c *compiler) chroot() error {
 	if err := c.devices(); err != nil {
 		return err
 	}
-	c.runHooks("prestart", "createRuntime", "createContainer")
+	c.runHooks(beforePivot...)
 	c.workDir()
 	c.add("root.path", Chroot{})
 	return nil

@@ -22,6 +22,9 @@ type compiler struct {
 	sealed []Step                // read-only remounts that come after everything was made
 	later  bool                  // the cgroup is entered by enterCgroup
 	inside bool                  // and has been
+	views  []Step                // what shows the cgroup below viewed, and waits for that
+	viewed string
+	bound  bool // the bounding set has been limited
 }
 
 func (c *compiler) add(from string, a Action) { c.plan.Steps = append(c.plan.Steps, Step{from, a}) }
@@ -129,9 +132,16 @@ func (c *compiler) enter() error {
 	user := c.facts.User != nil
 	clone := Clone{New: c.newNS &^ NewCgroup}
 	late := c.newNS & NewCgroup // after the cgroup was entered
-	if c.later = c.mayEnterLater(); c.later || c.facts.NetworkLater && !c.inUserNS() {
-		late |= clone.New & NewNet // takes the kernel longer than the clone does, and the caller has other things to do
+	c.later = c.mayEnterLater()
+	beside := NetworkBeside(c.spec)
+	if beside {
 		clone.New &^= NewNet
+		c.add("linux.namespaces", MakeNetwork{})
+	}
+	if !c.inUserNS() { // the caller waits for the clone: what the child can make, it makes
+		const byClone = NewPID | NewTime
+		late |= clone.New &^ byClone
+		clone.New &= byClone
 	}
 	offsets := c.spec.Linux.TimeOffsets
 	if len(offsets) > 0 { // to be set before anyone is in the namespace
@@ -155,7 +165,7 @@ func (c *compiler) enter() error {
 	if !c.later {
 		c.add("linux.cgroupsPath", EnterCgroup{Stay: c.facts.NoCgroup})
 	}
-	c.scoreAdj(late&NewNet != 0)
+	c.scoreAdj()
 	if user && c.newNS&NewUser == 0 { // else once it has its ids, which its caller writes
 		c.add("", Hide{})
 	}
@@ -182,13 +192,24 @@ func (c *compiler) enter() error {
 	if late != 0 {
 		c.add("linux.namespaces", Unshare{New: late})
 	}
+	if p := c.spec.Process; p != nil && !c.inUserNS() { // in one they are limited anew
+		c.bound = true
+		bound := Bound{LastCap: c.facts.LastCap}
+		if p.Capabilities != nil {
+			bound.Caps = capBits(p.Capabilities.Bounding, c.facts.Capabilities, func(int, string) {}) // process warns of them
+		}
+		c.add("process.capabilities", bound)
+	}
+	if beside {
+		c.add("linux.namespaces", EnterNetwork{})
+	}
 	if late&NewTime != 0 {
 		c.enterTime()
 	}
 	if refork {
 		c.add("linux.namespaces", Refork{})
 	}
-	if c.newNS&NewNet != 0 {
+	if c.newNS&NewNet != 0 && !beside {
 		c.add("linux.namespaces", LoopbackUp{})
 	}
 	if err := c.netDevices(); err != nil {
@@ -202,6 +223,23 @@ func (c *compiler) enter() error {
 	}
 	c.keyring(c.spec.Process)
 	return c.sysctls()
+}
+
+// NetworkBeside tells whether the plan of a config has MakeNetwork: for a new network namespace, but for one that belongs to a user
+// namespace of the container's.
+func NetworkBeside(spec *specs.Spec) (beside bool) {
+	if spec.Linux == nil {
+		return false
+	}
+	for _, n := range spec.Linux.Namespaces {
+		switch {
+		case n.Type == specs.UserNamespace:
+			return false
+		case n.Type == specs.NetworkNamespace:
+			beside = n.Path == ""
+		}
+	}
+	return beside
 }
 
 // mayEnterLater tells whether the child may make namespaces and mounts before it is in its cgroup. They are of the kernel's memory, not
@@ -218,13 +256,25 @@ func (c *compiler) mayEnterLater() bool {
 	})
 }
 
-// enterCgroup plans the entry that was put off: what comes next shows the cgroup, or looks for the child in there.
+// enterCgroup plans the entry that was put off, and what waits for it: what comes next shows the cgroup, or looks for the child in there.
 func (c *compiler) enterCgroup() {
 	if c.later && !c.inside {
-		c.add("linux.cgroupsPath", EnterCgroup{Later: true})
 		c.inside = true
+		c.add("linux.cgroupsPath", EnterCgroup{Later: true, View: c.viewed})
+		c.plan.Steps = append(c.plan.Steps, c.views...)
+		c.views = nil
 	}
 }
+
+// reach lets what shows the cgroup come before something at a path that is there, or has it below. Anything else need not wait.
+func (c *compiler) reach(p string) {
+	if c.views != nil && (within(p, c.viewed) || within(c.viewed, p)) {
+		c.enterCgroup()
+	}
+}
+
+// within tells whether a clean path is a directory or leads below it.
+func within(p, dir string) bool { return p == dir || dir == "/" || strings.HasPrefix(p, dir+"/") }
 
 // joinOthers plans the joining of namespaces by path, but for the user namespace.
 func (c *compiler) joinOthers() {
@@ -247,9 +297,8 @@ func (c *compiler) keyring(p *specs.Process) {
 }
 
 // scoreAdj plans oom_score_adj. Nobody may inherit the shim's own: without a value in the spec it is 0, as far as the kernel lets us.
-// scoreAdj plans oom_score_adj; aside: the child need not wait for it.
-func (c *compiler) scoreAdj(aside bool) {
-	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0 && c.facts.User == nil, Aside: aside && !c.inUserNS() && c.facts.User == nil}
+func (c *compiler) scoreAdj() {
+	s := ScoreAdj{Best: true, Gate: c.newNS&NewUser != 0 && c.facts.User == nil, Aside: !c.inUserNS() && !c.facts.Restricted}
 	from := ""
 	if p := c.spec.Process; p != nil && p.OOMScoreAdj != nil {
 		s.Value, s.Best, from = *p.OOMScoreAdj, false, "process.oomScoreAdj"
@@ -274,14 +323,18 @@ func (c *compiler) rootfs() error {
 	if err := c.devices(); err != nil {
 		return err
 	}
-	c.enterCgroup()
-	c.runHooks("prestart", "createRuntime", "createContainer")
+	if c.hasHooks(beforePivot...) {
+		c.enterCgroup()
+	}
+	c.runHooks(beforePivot...)
 	c.workDir()
 	for i, p := range c.spec.Linux.ReadonlyPaths {
 		if !path.IsAbs(p) {
 			return &Error{fmt.Sprintf("linux.readonlyPaths[%d]", i), fmt.Sprintf("%q is not absolute", p)}
 		}
-		c.add(fmt.Sprintf("linux.readonlyPaths[%d]", i), ReadOnlyPath{Path: path.Clean(p)})
+		p = path.Clean(p)
+		c.reach(p)
+		c.add(fmt.Sprintf("linux.readonlyPaths[%d]", i), ReadOnlyPath{Path: p})
 	}
 	masked := map[string]bool{}
 	for i, p := range c.spec.Linux.MaskedPaths {
@@ -290,14 +343,22 @@ func (c *compiler) rootfs() error {
 		}
 		if p = path.Clean(p); !masked[p] {
 			masked[p] = true
+			c.reach(p)
 			c.add(fmt.Sprintf("linux.maskedPaths[%d]", i), MaskPath{Path: p, Label: c.spec.Linux.MountLabel})
 		}
 	}
-	c.plan.Steps = append(c.plan.Steps, c.sealed...)
+	for _, s := range c.sealed {
+		if dest := s.Do.(SealMount).Dest; c.views != nil && within(dest, c.viewed) {
+			c.views = append(c.views, s)
+		} else {
+			c.plan.Steps = append(c.plan.Steps, s)
+		}
+	}
 	if c.spec.Root.Readonly {
 		c.add("root.readonly", SealMount{Dest: "/"})
 	}
 	c.add("root.path", Pivot{Propagation: prop.last, Move: c.opts.NoPivot})
+	c.enterCgroup()
 	return nil
 }
 
@@ -307,7 +368,11 @@ func (c *compiler) workDir() {
 		if p.Terminal {
 			c.add("process.terminal", console(p, true))
 		}
-		c.add("process.cwd", WorkDir{Path: path.Clean(p.Cwd)})
+		dir := path.Clean(p.Cwd)
+		if dir != "/" {
+			c.reach(dir)
+		}
+		c.add("process.cwd", WorkDir{Path: dir})
 	}
 }
 

@@ -91,8 +91,10 @@ func (c *compiler) devices() error {
 		if (c.inUserNS() || c.facts.Restricted) && d.Type != 'p' {
 			s.Do = BindDevice{Path: d.Path, Type: d.Type, Major: d.Major, Minor: d.Minor}
 		}
+		c.reach(d.Path)
 		c.plan.Steps = append(c.plan.Steps, s)
 	}
+	c.reach("/dev")
 	for _, l := range devLinks {
 		c.add("linux.devices (default)", l)
 	}

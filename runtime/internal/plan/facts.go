@@ -12,8 +12,6 @@ type Facts struct {
 	NoCgroup bool // the container has no cgroup of its own
 	// CgroupsLater: the caller would make the cgroups while the child works, where the plan lets it (EnterCgroup.Later).
 	CgroupsLater bool
-	// NetworkLater: the caller has other things to do while the child makes its network namespace.
-	NetworkLater bool
 	// CgroupV1 lists the host's v1 hierarchies, named as mount options and as directories of a cgroup mount.
 	CgroupV1 []Hierarchy
 	// Capabilities is the caller's permitted set: what the spec asks beyond it is left out with a warning, as the spec says.

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -46,6 +47,14 @@ func (c *compiler) validateHooks() error {
 		}
 	}
 	return nil
+}
+
+// beforePivot are the points at which init waits while its root directory is still the host's.
+var beforePivot = []string{"prestart", "createRuntime", "createContainer"}
+
+// hasHooks tells whether there are hooks of the named points.
+func (c *compiler) hasHooks(names ...string) bool {
+	return slices.ContainsFunc(HookPoints(c.spec.Hooks), func(p HookPoint) bool { return len(p.List) > 0 && slices.Contains(names, p.Name) })
 }
 
 // runHooks plans the hooks of the named points.

@@ -39,6 +39,7 @@ func (c *compiler) mount(at string, m *specs.Mount) error {
 		c.warn(at + ".destination " + m.Destination + ": relative, taken from /")
 	}
 	o := parseOptions(m.Options)
+	c.reach(dest)
 	idmap, err := c.idmap(at, m, o)
 	if err != nil {
 		return err

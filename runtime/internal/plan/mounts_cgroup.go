@@ -19,12 +19,19 @@ func (c *compiler) cgroupMount(at, dest string, o options) error {
 		c.add(at, fs)
 		return nil
 	}
-	c.enterCgroup()
+	if c.views != nil { // one view waits, not two
+		c.enterCgroup()
+	}
 	change := o.attr
 	change.apply(o.recAttr)
 	change.apply(AttrChange{Set: cgroupFlags})
 	c.add(at, MountFS{Type: "tmpfs", Source: "tmpfs", Dest: dest, FSOptions: FSOptions{Params: []FSParam{{"mode", "755"}}, Label: c.spec.Linux.MountLabel},
 		Attr: change.Set &^ AttrReadOnly, Propagation: o.propagation})
+	add := c.add
+	if c.later && !c.inside {
+		c.viewed = dest
+		add = func(from string, a Action) { c.views = append(c.views, Step{from, a}) }
+	}
 	own := c.newNS&NewCgroup != 0 || c.joined[NewCgroup]
 	for _, h := range c.facts.CgroupV1 {
 		target := path.Join(dest, h.Dir)
@@ -37,13 +44,13 @@ func (c *compiler) cgroupMount(at, dest string, o options) error {
 				key, value, _ := strings.Cut(opt, "=")
 				params = append(params, FSParam{key, value})
 			}
-			c.add(at, MountFS{Type: "cgroup", Source: "cgroup", Dest: target, FSOptions: FSOptions{Params: params}, Attr: change.Set})
+			add(at, MountFS{Type: "cgroup", Source: "cgroup", Dest: target, FSOptions: FSOptions{Params: params}, Attr: change.Set})
 		} else {
-			c.add(at, Bind{Source: h.Path, Dest: target, Attr: change, Base: Private, Propagation: o.propagation, Later: c.later})
+			add(at, Bind{Source: h.Path, Dest: target, Attr: change, Base: Private, Propagation: o.propagation, Later: c.later})
 		}
 		for _, opt := range h.Options {
 			if len(h.Options) > 1 && opt != h.Dir && opt != "none" && !strings.Contains(opt, "=") {
-				c.add(at, Symlink{Target: h.Dir, Path: path.Join(dest, opt)})
+				add(at, Symlink{Target: h.Dir, Path: path.Join(dest, opt)})
 			}
 		}
 	}

@@ -35,34 +35,44 @@ func TestNamespacePlans(t *testing.T) {
 	})
 }
 
-// TestNetworkLater: what takes the child long it does when its caller has something else to do, which includes what the child can leave
-// to that.
-func TestNetworkLater(t *testing.T) {
+// TestNetworkBeside: what takes the kernel longest is not the child's work, if it can be anybody's.
+func TestNetworkBeside(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*specs.Spec)
-		late   bool
+		beside bool
 	}{
 		{"a new one", func(*specs.Spec) {}, true},
 		{"with a cgroup namespace", func(s *specs.Spec) { addNamespace(s, specs.CgroupNamespace, "") }, true},
 		{"the caller's", func(s *specs.Spec) { dropNamespace(s, specs.NetworkNamespace) }, false},
+		{"another's", func(s *specs.Spec) { addNamespace(s, specs.NetworkNamespace, "/proc/10/ns/net") }, false},
 		{"a user namespace's", userNamespace, false},
+		{"a joined user namespace's", func(s *specs.Spec) { addNamespace(s, specs.UserNamespace, "/proc/10/ns/user") }, false},
 	} {
 		spec := testkit.Spec("true")
 		tc.change(spec)
-		f := facts(true)
-		f.NetworkLater = true
-		p, err := plan.Compile(spec, "/bundle", f, plan.Options{ID: "x", RootPath: "/r"})
+		if beside := plan.NetworkBeside(spec); beside != tc.beside {
+			t.Errorf("%s: %t", tc.name, beside)
+		}
+		p, err := plan.Compile(spec, "/bundle", facts(true), plan.Options{ID: "x", RootPath: "/r"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		clone, _ := plan.Find[plan.Clone](p)
-		unshare, _ := plan.Find[plan.Unshare](p)
-		if late := unshare.New&plan.NewNet != 0; late != tc.late || late && clone.New&plan.NewNet != 0 {
-			t.Errorf("%s: %s; %s", tc.name, clone, unshare)
+		made, entered, others := false, false, plan.Namespaces(0)
+		for _, s := range p.Steps {
+			switch a := s.Do.(type) {
+			case plan.MakeNetwork:
+				made = true
+			case plan.EnterNetwork:
+				entered = made
+			case plan.Clone:
+				others |= a.New
+			case plan.Unshare:
+				others |= a.New
+			}
 		}
-		if score, _ := plan.Find[plan.ScoreAdj](p); score.Aside != tc.late {
-			t.Errorf("%s: %+v", tc.name, score)
+		if made != tc.beside || entered != tc.beside || tc.beside && others&plan.NewNet != 0 {
+			t.Errorf("%s: the plan is\n%s", tc.name, p)
 		}
 	}
 }
@@ -70,15 +80,34 @@ func TestNetworkLater(t *testing.T) {
 // TestCgroupsLater: a child that may goes ahead while its cgroups are made, as far as to what wants it to be in there.
 func TestCgroupsLater(t *testing.T) {
 	hook := []specs.Hook{{Path: "/hook"}}
+	view := func(change func(*specs.Spec)) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/cg", Type: "cgroup", Options: []string{"ro"}})
+			change(s)
+		}
+	}
+	mount := func(dest string) func(*specs.Spec) {
+		return view(func(s *specs.Spec) { s.Mounts = append(s.Mounts, specs.Mount{Destination: dest, Type: "tmpfs"}) })
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*specs.Spec)
-		before plan.Action // the step that comes next; nil: the cgroup is entered at once
+		before plan.Action // the step that comes next, behind what shows the cgroup; nil: the cgroup is entered at once
 	}{
-		{"no hurry", func(*specs.Spec) {}, plan.WorkDir{}},
-		{"mounts of cgroups", func(s *specs.Spec) {
-			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/cg", Type: "cgroup"}, specs.Mount{Destination: "/cg2", Type: "cgroup"})
+		{"no hurry", func(*specs.Spec) {}, plan.Limits{}},
+		{"a view", view(func(*specs.Spec) {}), plan.SealMount{Dest: "/cg"}},
+		{"two views", view(func(s *specs.Spec) { s.Mounts = append(s.Mounts, specs.Mount{Destination: "/cg2", Type: "cgroup"}) }), plan.MountFS{}},
+		{"a mount beside a view", mount("/cgroup"), plan.SealMount{Dest: "/cg"}},
+		{"a mount on a view", mount("/cg"), plan.MountFS{}},
+		{"a mount in a view", mount("/cg/memory/here"), plan.MountFS{}},
+		{"a mount over a view", func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x/cg", Type: "cgroup"}, specs.Mount{Destination: "/x", Type: "tmpfs"})
 		}, plan.MountFS{}},
+		{"a device in a view", view(func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/cg/x", Type: "p"}} }), plan.Device{}},
+		{"a masked path in a view", view(func(s *specs.Spec) { s.Linux.MaskedPaths = []string{"/cg/memory"} }), plan.MaskPath{}},
+		{"a read-only path in a view", view(func(s *specs.Spec) { s.Linux.ReadonlyPaths = []string{"/cg/memory"} }), plan.ReadOnlyPath{}},
+		{"work in a view", view(func(s *specs.Spec) { s.Process.Cwd = "/cg/memory" }), plan.WorkDir{}},
+		{"hooks with a view", view(func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateContainer: hook} }), plan.RunHooks{}},
 		{"hooks", func(s *specs.Spec) { s.Hooks = &specs.Hooks{CreateRuntime: hook} }, plan.RunHooks{}},
 		{"cgroup namespace", func(s *specs.Spec) { addNamespace(s, specs.CgroupNamespace, "") }, nil},
 		{"joined cgroup namespace", func(s *specs.Spec) { addNamespace(s, specs.CgroupNamespace, "/proc/10/ns/cgroup") }, nil},
@@ -118,12 +147,15 @@ func TestCgroupsLater(t *testing.T) {
 			if len(entries) != 1 {
 				t.Fatalf("entries %v", entries)
 			}
-			clone, _ := plan.Find[plan.Clone](p)
-			if late := clone.New&plan.NewNet == 0; late != (tc.before != nil) && tc.name != "joined user namespace" {
-				t.Errorf("the clone makes %s", clone.New)
+			next := p.Steps[entries[0]+1:]
+			for len(next) > 0 && isView(next[0].Do) {
+				next = next[1:]
 			}
-			if next := p.Steps[entries[0]+1].Do; tc.before != nil && reflect.TypeOf(next) != reflect.TypeOf(tc.before) {
-				t.Errorf("next comes %s", next)
+			if tc.before != nil && reflect.TypeOf(next[0].Do) != reflect.TypeOf(tc.before) {
+				t.Errorf("next comes %s", next[0].Do)
+			}
+			if seal, ok := tc.before.(plan.SealMount); ok && next[0].Do != plan.Action(seal) {
+				t.Errorf("next comes %s", next[0].Do)
 			}
 		})
 	}
@@ -229,4 +261,15 @@ func TestNewUserNamespaceBesideJoined(t *testing.T) {
 		addNamespace(s, specs.CgroupNamespace, "")
 		addNamespace(s, specs.NetworkNamespace, "/proc/10/ns/net")
 	})
+}
+
+// isView tells whether a step shows a cgroup that its caller has made meanwhile.
+func isView(a plan.Action) bool {
+	switch a := a.(type) {
+	case plan.Bind:
+		return a.Later
+	case plan.Symlink:
+		return true
+	}
+	return false
 }

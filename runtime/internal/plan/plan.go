@@ -29,22 +29,24 @@ type Step struct {
 // Action is one of the types below; launch has one lowering for each.
 type Action interface {
 	String() string
-	// Where says who does it: the caller before the fork, the child, or the caller while the child waits at a gate.
+	// Where says who does it.
 	Where() Where
 }
 
 // Where is a place of execution.
 type Where uint8
 
-// The places.
+// The places: the child; the caller while that waits at a gate; the clone itself; the caller while the child goes on; a process beside,
+// from before the clone on.
 const (
 	InChild Where = iota
 	AtGate
 	AtFork
 	Aside
+	Beside
 )
 
-func (w Where) String() string { return [...]string{"child", "gate ", "fork ", "aside"}[w] }
+func (w Where) String() string { return [...]string{"child", "gate", "fork", "aside", "beside"}[w] }
 
 // String prints the plan numbered, one step a line: place, config path, what is done.
 func (p *Plan) String() string {
@@ -54,7 +56,7 @@ func (p *Plan) String() string {
 		width = max(width, len(s.From))
 	}
 	for i, s := range p.Steps {
-		fmt.Fprintf(&b, "%3d  %s  %-*s  %s\n", i+1, s.Do.Where(), width, s.From, s.Do)
+		fmt.Fprintf(&b, "%3d  %-6s  %-*s  %s\n", i+1, s.Do.Where(), width, s.From, s.Do)
 	}
 	for _, w := range p.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
@@ -74,6 +76,13 @@ func Find[T Action](p *Plan) (T, bool) {
 	}
 	var none T
 	return none, false
+}
+
+// MakesNetwork tells whether the container has a network namespace that is made for it.
+func (p *Plan) MakesNetwork() bool {
+	_, beside := Find[MakeNetwork](p)
+	_, itself := Find[LoopbackUp](p)
+	return beside || itself
 }
 
 // SetHome adds the variable HOME when the config has none. It is the one fact that is known only once the root file system

@@ -174,6 +174,9 @@ func (c *compiler) run(p *specs.Process, ready Ready) error {
 		return err
 	}
 	cred := c.credentials(p)
+	if c.bound {
+		cred.LastCap = -1
+	}
 	if filter != nil && !p.NoNewPrivileges {
 		// Loading a filter takes no_new_privs or CAP_SYS_ADMIN.
 		cred.Keep = capSysAdmin &^ (cred.Caps.Effective & cred.Caps.Permitted)

@@ -105,8 +105,10 @@ type EnterCgroup struct {
 	KeepCPUs bool
 	// Stay: the container has none of its own, and its processes stay in their caller's.
 	Stay bool
-	// Later: the child waits until the caller has made the cgroups of v1.
+	// Later: the child waits until the caller has made the cgroups of v1. What shows them comes next, in the new file system on View, on
+	// which nobody has mounted anything; "" when there is nothing to show.
 	Later bool
+	View  string
 }
 
 // Where is the child, which waits for its caller when that is still at it.
@@ -179,6 +181,19 @@ type Unshare struct {
 }
 
 func (u Unshare) String() string { return "unshare: " + u.New.String() }
+
+// MakeNetwork makes a network namespace for the child, and brings up lo. To make one takes the kernel longer than anything else.
+type MakeNetwork struct{}
+
+// Where is a process of its own.
+func (MakeNetwork) Where() Where { return Beside }
+
+func (MakeNetwork) String() string { return "make a network namespace, bring up lo" }
+
+// EnterNetwork enters the namespace that MakeNetwork makes.
+type EnterNetwork struct{ inChild }
+
+func (EnterNetwork) String() string { return "enter the network namespace" }
 
 // Refork makes the child again, as the first process of a new pid namespace that belongs to a joined user namespace.
 type Refork struct {

@@ -46,6 +46,15 @@ func (r ReadHome) String() string {
 // Caps are the five capability sets as bit masks.
 type Caps struct{ Bounding, Effective, Permitted, Inheritable, Ambient uint64 }
 
+// Bound drops from the bounding set what no program of the container is to have, when the child still waits for its caller.
+type Bound struct {
+	inChild
+	Caps    uint64 // which stay
+	LastCap int    // highest capability of this kernel
+}
+
+func (b Bound) String() string { return fmt.Sprintf("limit the capabilities to %#x", b.Caps) }
+
 // Credentials takes the user, group and capability sets of the process and its working directory.
 type Credentials struct {
 	inChild
@@ -53,7 +62,7 @@ type Credentials struct {
 	Groups   []uint32
 	Caps     Caps
 	Keep     uint64 // capabilities that it has beyond Caps until DropCaps
-	LastCap  int    // highest capability of this kernel
+	LastCap  int    // highest capability of this kernel, until which Caps.Bounding is to be limited; -1: it has been
 	Dir      string
 	Umask    uint32
 }
