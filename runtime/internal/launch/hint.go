@@ -13,8 +13,8 @@ import (
 func hint(a plan.Action, err error) string {
 	is := func(e unix.Errno) bool { return errors.Is(err, e) }
 	switch a := a.(type) {
-	case plan.Clone:
-		return cloneHint(is)
+	case plan.Clone, plan.Unshare, plan.MakeNetwork:
+		return namespaceHint(is)
 	case plan.Root:
 		if is(unix.EACCES) {
 			return "root of the container's user namespace may not enter a directory above it"
@@ -88,12 +88,12 @@ func hint(a plan.Action, err error) string {
 	return ""
 }
 
-func cloneHint(is func(unix.Errno) bool) string {
+func namespaceHint(is func(unix.Errno) bool) string {
 	switch {
 	case is(unix.EACCES):
 		return "the caller may not move a process from its cgroup to the container's: the one above both was not delegated to it"
 	case is(unix.EPERM), is(unix.ENOSPC), is(unix.EUSERS):
-		return "users may not make these namespaces, or not so many (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)"
+		return "users may not make these namespaces, or not so many (sysctls user.max_*_namespaces, kernel.unprivileged_userns_clone)"
 	}
 	return ""
 }

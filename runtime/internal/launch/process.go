@@ -117,8 +117,8 @@ func (t *traceBuffer) read(p *plan.Plan, clocks []rawchild.Arg, began time.Durat
 	}
 	_, clone := cloneOf(p)
 	times[clone] += next - began
-	if network != nil {
-		times[networkStep(p)] = network.took()
+	if i := networkStep(p); i >= 0 && network != nil {
+		times[i] = network.took()
 	}
 	return times
 }
