@@ -9,12 +9,19 @@ import (
 // program that it begins with ends there, and its caller lowers the rest meanwhile.
 
 // firstPart returns how many steps the program has that the child begins with: all, if what the child writes is to be read later, or if the
-// caller is needed before.
+// caller is needed before, whose answer would be taken for that the rest is there.
 func firstPart(p *plan.Plan, r *Resources) int {
 	for i, s := range p.Steps {
 		switch s.Do.(type) {
 		case plan.EnterNetwork, plan.LeaveHost:
 			return i
+		case plan.MakeNetwork, plan.Clone, plan.Detach, plan.ScoreAdj, plan.Join, plan.Unshare, plan.Bound:
+		case plan.EnterCgroup:
+			if r.EnterCgroup != nil {
+				return len(p.Steps)
+			}
+		default:
+			return len(p.Steps)
 		}
 		if r.Trace || s.Do.Where() == plan.AtGate {
 			break
