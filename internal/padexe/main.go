@@ -65,7 +65,7 @@ func pad(data []byte) ([]byte, error) {
 			whole := (s.Filesz + hugePage - 1) / hugePage * hugePage
 			for _, next := range segments {
 				if elf.ProgType(next.Type) == elf.PT_LOAD && next.Vaddr > s.Vaddr && next.Vaddr < s.Vaddr+whole {
-					return nil, fmt.Errorf("segment %d has no room to extend to %#x", i, s.Vaddr+whole)
+					return nil, fmt.Errorf("segment %d has no room to extend to %#x: link with -R %#x", i, s.Vaddr+whole, hugePage)
 				}
 			}
 			s.Filesz, s.Memsz = whole, whole
