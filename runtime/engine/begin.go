@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -27,7 +28,7 @@ func Begin(r *CreateRequest) error {
 	b := &Beginning{spec: spec}
 	if r.Restore == nil && plan.NetworkBeside(spec) { // criu makes its own
 		if b.network, err = launch.MakeNetwork(r.Trace, r.FailStep == 1); err != nil {
-			return err
+			return fmt.Errorf("linux.namespaces: %w", err)
 		}
 	}
 	r.Begun = b

@@ -68,7 +68,6 @@ func (l *lowering) makeNetwork(fail bool) {
 	msg, fd := l.rightsOf(1, 1)
 	l.store32(fd, t0.arg())
 	l.call(unix.SYS_SENDMSG, regReport.arg(), msg, imm(unix.MSG_NOSIGNAL)).exactly(1)
-	l.call(unix.SYS_CLOSE, t0.arg())
 }
 
 // makeDirs waits for what MakeDirs asks for, or for the end of its caller.

@@ -113,7 +113,7 @@ type Program struct {
 	Ops      []Op
 	Branches []Branch
 	Data     []byte // of which the child has a copy
-	// SharedData: Data is a shared mapping, which the child writes to.
+	// SharedData: Data is memory that the child writes to and its caller reads: a shared mapping, or any for StartBeside.
 	SharedData bool
 	Relocs     []Reloc
 	Init       [Registers]uint64 // first values of the registers; that of a Rest's program does not matter
