@@ -45,8 +45,13 @@ func Start(p *Program, c Clone) (pid, pidfd int, err error) {
 		return 0, -1, err
 	}
 	defer i.unmap()
-	// Of all memory that Go has mapped only the heap is worth leaving out, in which p is.
-	f := forking{image: i, heap: uintptr(unsafe.Pointer(&p.Ops[0])) &^ (heapArena - 1)}
+	f := forking{image: i, needed: []addresses{of(i.memory)}}
+	if p.SharedData {
+		f.needed = append(f.needed, of(p.Data))
+	}
+	if p.Rest != nil {
+		f.needed = append(f.needed, of(p.Rest.memory))
+	}
 	f.args = cloneArgs{
 		flags:      c.Flags | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_SETTLS,
 		pidfd:      uint64(uintptr(unsafe.Pointer(&i.pidfd))),
@@ -121,15 +126,11 @@ func (b *Beside) End() {
 	b.Wait()
 }
 
-// heapArena is the size and alignment of what Go's heap grows by on 64-bit Linux, in bytes. Were it wrong, the child would have
-// more than it needs.
-const heapArena = 64 << 20
-
 // forking is one fork.
 type forking struct {
 	*image
-	args cloneArgs
-	heap uintptr // the heap's arena that stays with the parent
+	args   cloneArgs
+	needed []addresses // what of own the child has, too
 }
 
 // forkInPidNS forks from a thread whose children are born in another pid namespace. A thread that cannot come back is
@@ -157,13 +158,15 @@ func (f *forking) forkInPidNS(ns, own int) (pid int, errno syscall.Errno, err er
 // clone is clone3(2). The child calls interpret on the stack that args name.
 func clone(args *cloneArgs, size uintptr, m *machine) (pid, errno uintptr)
 
-// fork makes the child, without the heap. Nobody else of this process forks meanwhile: who wants its heap shall have it.
+// fork makes the child, with what it needs. Nobody else of this process forks meanwhile: who wants the rest shall have it.
 func (f *forking) fork() (int, syscall.Errno) {
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()
-	// Neither fails for what is mapped, and without the first the child just has more than it needs.
-	syscall.RawSyscall(unix.SYS_MADVISE, f.heap, heapArena, unix.MADV_DONTFORK)
-	defer syscall.RawSyscall(unix.SYS_MADVISE, f.heap, heapArena, unix.MADV_DOFORK)
+	own().advise(unix.MADV_DONTFORK)
+	defer own().advise(unix.MADV_DOFORK)
+	for _, a := range f.needed {
+		a.advise(unix.MADV_DOFORK)
+	}
 	return f.clone()
 }
 

@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// image is all that the child needs of its parent's memory, beside the code: a mapping of its own. So the heap stays with the
-// parent (see fork): neither copied nor, for what the parent writes next, taken apart page by page, which is half of what a fork
-// costs a Go process; and what the runtime has read, of other containers too, is not in a container's first process.
+// image is all that the child needs of its parent's memory, beside the code: a mapping of its own. So the rest stays with the
+// parent (see own).
 //
 // From the start: instructions, branches, data, and, in pages of their own, the child's stack and the machine.
 type image struct {

@@ -157,12 +157,21 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestHeap: the child has nothing of what its parent knows, and whoever forks otherwise has it all.
-func TestHeap(t *testing.T) {
+// known is a variable that the program has a place for, and initial is one that it begins with.
+var (
+	known   [64]byte
+	initial = [64]byte{1: 1}
+)
+
+// TestOwn: the child has nothing of what its parent knows, and whoever forks otherwise has it all.
+func TestOwn(t *testing.T) {
 	secret := []byte("secret, on the heap by its way into another package")
-	read := op(unix.SYS_WRITE, reg(rawchild.ReportReg), imm(uint64(uintptr(unsafe.Pointer(unsafe.SliceData(secret))))), imm(uint64(len(secret))))
-	if out, status := run(t, []instruction{read}, secret); out != report(0, unix.EFAULT) || status.ExitStatus() != 1 {
-		t.Errorf("output %q, status %x", out, status)
+	known[0], initial[0] = 1, 1 // so that there is memory for them
+	for name, memory := range map[string][]byte{"heap": secret, "variable": known[:], "initial": initial[:]} {
+		read := op(unix.SYS_WRITE, reg(rawchild.ReportReg), imm(uint64(uintptr(unsafe.Pointer(&memory[0])))), imm(uint64(len(memory))))
+		if out, status := run(t, []instruction{read}, memory); out != report(0, unix.EFAULT) || status.ExitStatus() != 1 {
+			t.Errorf("%s: output %q, status %x", name, out, status)
+		}
 	}
 	cmd := exec.Command("/bin/true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER} // for which Go makes a copy of itself
