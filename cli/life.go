@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gosuda/gosudacon/internal/pattern"
 	"github.com/gosuda/gosudacon/runtime/engine"
 )
 
@@ -74,10 +74,10 @@ func kill(ctx context.Context, c *call) (int, error) {
 // each does something with the container of the first operand or, with --regex, with all whose id that matches, also when
 // it fails for one.
 func (c *call) each(do func(e *engine.Engine, id string) error) error {
-	var pattern *regexp.Regexp
+	var ids *pattern.Pattern
 	if c.opts.on("regex") {
 		var err error
-		if pattern, err = regexp.Compile("^(?:" + c.args[0] + ")$"); err != nil {
+		if ids, err = pattern.Compile(c.args[0]); err != nil {
 			return usagef("option --regex: %v", err)
 		}
 	}
@@ -85,7 +85,7 @@ func (c *call) each(do func(e *engine.Engine, id string) error) error {
 	if err != nil {
 		return err
 	}
-	if pattern == nil {
+	if ids == nil {
 		return do(e, c.args[0])
 	}
 	list, err := e.List()
@@ -94,7 +94,7 @@ func (c *call) each(do func(e *engine.Engine, id string) error) error {
 	}
 	var errs []error
 	for _, d := range list {
-		if pattern.MatchString(d.ID()) {
+		if ids.Match(d.ID()) {
 			if err := do(e, d.ID()); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", d.ID(), err))
 			}
