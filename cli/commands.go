@@ -132,7 +132,7 @@ func runOptions() []option {
 
 var formatOption = option{long: "format", short: "f", kind: text, value: "table|json", help: "form of the list (table)"}
 
-var regexOption = option{long: "regex", short: "r", help: "ID is a regular expression: all containers whose whole id it matches"}
+var regexOption = option{long: "regex", short: "r", help: "ID is an extended regular expression: all containers whose whole id it matches"}
 
 // handoverOptions say who gets parts of a new process.
 var handoverOptions = []option{

@@ -9,7 +9,7 @@ import (
 
 // What this process has written its child has no use for: variables, the heap, and the tables of Go's runtime, some 150 pages. They stay with
 // the parent (MADV_DONTFORK): neither their page tables are copied nor, for what the parent writes next, the pages one by one, which together
-// is more than half of what a fork costs a Go process; and what the parent has read, of other containers too, is not in a container's first
+// is half of what a fork costs a Go process; and what the parent has read, of other containers too, is not in a container's first
 // process.
 
 // addresses are a range of them, which need not all be mapped.
