@@ -15,7 +15,7 @@ type Pattern struct{ prog []inst }
 // inst is an instruction of a machine that is in several places of its program at once, and so needs one pass over its text.
 type inst struct {
 	op   op
-	next int // opSplit: one of two places to go on
+	next int // opSplit and opJump: where to go on, by number
 	set  set // opByte
 }
 
@@ -36,6 +36,12 @@ type set [4]uint64
 func (s *set) add(from, to byte) {
 	for b := int(from); b <= int(to); b++ {
 		s[b/64] |= 1 << (b % 64)
+	}
+}
+
+func (s *set) unite(other set) {
+	for i := range s {
+		s[i] |= other[i]
 	}
 }
 
@@ -344,17 +350,13 @@ func (p *parser) class() ([]inst, error) {
 				return nil, fmt.Errorf("unknown class [:%s", p.rest)
 			}
 			p.rest = rest
-			for i := range s {
-				in.set[i] |= s[i]
-			}
+			in.set.unite(s)
 		default:
 			from, s, err := p.member()
 			if err != nil {
 				return nil, err
 			}
-			for i := range s {
-				in.set[i] |= s[i]
-			}
+			in.set.unite(s)
 			if len(p.rest) < 2 || p.rest[0] != '-' || p.rest[1] == ']' {
 				continue
 			}
@@ -381,13 +383,10 @@ func (p *parser) member() (c int, s set, err error) {
 	}
 	c = int(p.rest[0])
 	p.rest = p.rest[1:]
-	if s, err = escaped(byte(c)); !s.has(byte(c)) || s != only(byte(c)) {
+	s, err = escaped(byte(c))
+	var only set
+	if only.add(byte(c), byte(c)); s != only {
 		c = -1
 	}
 	return c, s, err
-}
-
-func only(c byte) (s set) {
-	s.add(c, c)
-	return s
 }

@@ -160,10 +160,11 @@ func clone(args *cloneArgs, size uintptr, m *machine) (pid, errno uintptr)
 
 // fork makes the child, with what it needs. Nobody else of this process forks meanwhile: who wants the rest shall have it.
 func (f *forking) fork() (int, syscall.Errno) {
+	all := own()
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()
-	own().advise(unix.MADV_DONTFORK)
-	defer own().advise(unix.MADV_DOFORK)
+	all.advise(unix.MADV_DONTFORK)
+	defer all.advise(unix.MADV_DOFORK)
 	for _, a := range f.needed {
 		a.advise(unix.MADV_DOFORK)
 	}

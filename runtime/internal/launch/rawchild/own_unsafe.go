@@ -12,7 +12,7 @@ import (
 // is half of what a fork costs a Go process; and what the parent has read, of other containers too, is not in a container's first
 // process.
 
-// addresses are a range of them, which need not all be mapped.
+// addresses are a range of memory, which need not all be mapped.
 type addresses struct{ start, size uintptr }
 
 // of returns where memory lies.
